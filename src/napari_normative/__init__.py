@@ -1,0 +1,46 @@
+"""Learn from healthy scans what normal looks like; show where a new scan departs from it.
+
+Research use only, not for diagnosis.
+
+The names below are loaded when first used: importing the package loads neither
+torch nor Qt.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "Volume": "napari_normative.volume",
+    "NormativeError": "napari_normative.errors",
+    "read_volume": "napari_normative.io.nifti",
+    "write_volume": "napari_normative.io.nifti",
+    "NormativeModel": "napari_normative.engine.model",
+    "Detection": "napari_normative.engine.model",
+    "load_model": "napari_normative.engine.model",
+    "fit": "napari_normative.engine.train",
+    "show": "napari_normative.plugin.layers",
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+if TYPE_CHECKING:
+    from napari_normative.engine.model import Detection, NormativeModel, load_model
+    from napari_normative.engine.train import fit
+    from napari_normative.errors import NormativeError
+    from napari_normative.io.nifti import read_volume, write_volume
+    from napari_normative.plugin.layers import show
+    from napari_normative.volume import Volume
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Work from start to end: cohorts, training, detection, on a chosen device."""

@@ -1,0 +1,106 @@
+"""Every exception a user can see.
+
+Each carries a code, what happened, the consequence and the remedy, so that the
+command line, the dock and a script show the same sentence and nobody needs a
+traceback to know what to do next.
+"""
+
+from __future__ import annotations
+
+
+class NormativeError(Exception):
+    """Base of all errors that are meant for people.
+
+    Parameters
+    ----------
+    code : str
+        Stable identifier such as ``NIF-012``.
+    what : str
+        What was found, one clause without a full stop.
+    remedy : str
+        What the person can do about it.
+    consequence : str
+        What was not done because of it.
+    subject : str, optional
+        File name (never a whole path: logs stay free of private folders) or
+        other thing the message is about.
+    """
+
+    consequence_default = "Nothing was done."
+
+    def __init__(
+        self,
+        code: str,
+        what: str,
+        remedy: str,
+        *,
+        consequence: str | None = None,
+        subject: str = "",
+    ) -> None:
+        self.code = code
+        self.what = what
+        self.remedy = remedy
+        self.consequence = consequence or self.consequence_default
+        self.subject = subject
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        subject = f"{self.subject}: " if self.subject else ""
+        return f"[{self.code}] {subject}{self.what}. {self.consequence} {self.remedy}"
+
+
+class VolumeFileError(NormativeError):
+    """A volume cannot be read or written (codes ``NIF-*``)."""
+
+    consequence_default = "Nothing was loaded."
+
+
+class GeometryMismatchError(NormativeError):
+    """Two volumes that must share a grid do not (codes ``GEO-*``)."""
+
+    consequence_default = "Nothing was resampled."
+
+
+class PreprocessError(NormativeError):
+    """A volume cannot be brought to the model's space (codes ``PRE-*``)."""
+
+    consequence_default = "The scan was not scored."
+
+
+class ModelFileError(NormativeError):
+    """A model file is damaged, foreign or does not fit (codes ``MOD-*``)."""
+
+    consequence_default = "No model was loaded."
+
+
+class CohortError(NormativeError):
+    """A cohort cannot be used for training (codes ``COH-*``)."""
+
+    consequence_default = "Nothing was trained."
+
+
+class TrainingError(NormativeError):
+    """Training cannot start, go on or be saved (codes ``TRN-*``)."""
+
+    consequence_default = "No model was saved."
+
+
+class DeviceError(NormativeError):
+    """The computing device cannot do what was asked (codes ``DEV-*``)."""
+
+    consequence_default = "Nothing was computed."
+
+
+class OutputError(NormativeError):
+    """A result cannot be written (codes ``OUT-*``)."""
+
+    consequence_default = "Nothing was written."
+
+
+class CancelledError(NormativeError):
+    """The person asked to stop (code ``CAN-001``)."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "CAN-001", "cancelled", "Run it again to start over.", consequence="Nothing was kept."
+        )

@@ -1,0 +1,1 @@
+"""Files in and out: every byte that enters or leaves the program."""

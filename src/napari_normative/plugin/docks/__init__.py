@@ -1,0 +1,1 @@
+"""Docks: views that show the state and emit requests."""
