@@ -1,0 +1,307 @@
+"""Volumes from NIfTI and MGH files, and back.
+
+The rules by which a file is accepted, repaired with a warning, or refused stand in
+``docs/formats.md``; each refusal is one :class:`~napari_normative.errors.VolumeFileError`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import nibabel as nib
+import numpy as np
+import psutil
+from nibabel.freesurfer.mghformat import MGHHeader
+from numpy.typing import NDArray
+
+from napari_normative.errors import VolumeFileError
+from napari_normative.io.gzipped import SLACK_BYTES, StoredFile, Window
+from napari_normative.io.headers import Layout, parse
+from napari_normative.io.names import SUFFIXES, find_volumes, other_half, stem, suffix_of
+from napari_normative.io.transforms import Trust, choose_affine
+from napari_normative.io.writing import write_volume
+from napari_normative.volume import Affine, FloatArray, Source, Volume
+
+__all__ = [
+    "SUFFIXES",
+    "Series",
+    "find_volumes",
+    "read_series",
+    "read_volume",
+    "require_signal",
+    "stem",
+    "write_volume",
+]
+
+NON_FINITE_SHARE = 0.01
+"""More voxels than this that are NaN or infinite, and a volume is refused."""
+
+_MEMORY_SHARE = 0.8
+_LABEL_NAME = re.compile(r"(?:^|[^a-z])(?:dseg|seg|mask|labels?|labelmap)$")
+_LARGEST_EXACT = 2**24  # float32 counts in whole numbers up to here
+
+
+class Series(NamedTuple):
+    """All volumes of a file on their common grid.
+
+    Attributes
+    ----------
+    data : float32 array, shape (I, J, K, T)
+    first : Volume
+        Volume 0, a view into ``data``; it carries the affine and the source facts.
+    """
+
+    data: FloatArray
+    first: Volume
+
+    def volume(self, index: int) -> Volume:
+        """Return one volume, a view into ``data``."""
+        return Volume(self.data[..., index], self.first.affine, self.first.source)
+
+
+def read_volume(
+    path: str | Path,
+    *,
+    volume: int | None = None,
+    trust: Trust | None = None,
+    any_size: bool = False,
+) -> Volume:
+    """Read one 3D volume.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``.nii``, ``.nii.gz``, either half of ``.hdr`` and ``.img``, ``.mgz`` or ``.mgh``.
+    volume : int, optional
+        Which volume of a 4D file, counted from 0. Needed when there are several:
+        the first is never taken in silence.
+    trust : {"sform", "qform"}, optional
+        Which transform to use when the two disagree.
+    any_size : bool, optional
+        The user has confirmed a field of view below 5 or above 2500 mm.
+
+    Returns
+    -------
+    Volume
+        Data float32, shape (I, J, K), in the order of axes as stored (Fortran order
+        in memory); affine in mm; what was repaired or assumed in ``source.warnings``.
+
+    Raises
+    ------
+    VolumeFileError
+        If the file is refused; its code names the reason.
+    """
+    file = _File(Path(path))
+    count = file.layout.shape[3]
+    if volume is None:
+        if count > 1:
+            raise VolumeFileError(
+                "NIF-019",
+                f"the file holds {count} volumes and none was chosen",
+                f"Choose one with --volume N, counted from 0 (0 to {count - 1}).",
+                subject=file.name,
+            )
+        volume = 0
+    if not 0 <= volume < count:
+        raise VolumeFileError(
+            "NIF-020",
+            f"there is no volume {volume}; the file holds {count}",
+            f"Choose one with --volume N, counted from 0 (0 to {count - 1}).",
+            subject=file.name,
+        )
+    data, affine, source = file.load(volume, 1, trust=trust, any_size=any_size)
+    return Volume(data[..., 0], affine, source)
+
+
+def read_series(path: str | Path, *, trust: Trust | None = None, any_size: bool = False) -> Series:
+    """Read all volumes of a 3D or 4D file.
+
+    Parameters and errors are those of :func:`read_volume`.
+
+    Returns
+    -------
+    Series
+        ``data, first = read_series(path)``: float32 values, shape (I, J, K, T) with
+        T = 1 for a 3D file, and volume 0 as a Volume.
+    """
+    file = _File(Path(path))
+    data, affine, source = file.load(0, file.layout.shape[3], trust=trust, any_size=any_size)
+    return Series(data, Volume(data[..., 0], affine, source))
+
+
+def require_signal(volume: Volume) -> None:
+    """Refuse a volume without contrast for scoring and training.
+
+    Raises
+    ------
+    VolumeFileError
+        If all voxels have the same value.
+    """
+    low, high = float(volume.data.min()), float(volume.data.max())
+    if low == high:
+        raise VolumeFileError(
+            "NIF-026",
+            f"every voxel has the same value ({low:g})",
+            "Check how the file was exported.",
+            consequence="It was neither scored nor used for training.",
+            subject=volume.source.name,
+        )
+
+
+class _File:
+    """A volume file whose header was read and understood."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.name = path, path.name
+        self.header_path: Path | None = None
+        self.voxel_path = path
+        with StoredFile(path) as stored:
+            head = stored.head
+        is_image = suffix_of(path) in (".img", ".img.gz") and not path.name.startswith("._")
+        if is_image and not _is_single_nifti(head):
+            path = other_half(path, ".hdr")
+            with StoredFile(path) as stored:
+                head = stored.head
+        self.layout: Layout = parse(head, path.name)
+        if self.layout.pair:
+            self.header_path, self.voxel_path = path, self.path
+            if suffix_of(self.path) not in (".img", ".img.gz"):
+                self.voxel_path = other_half(path, ".img")
+
+    def load(
+        self, first: int, count: int, *, trust: Trust | None, any_size: bool
+    ) -> tuple[FloatArray, Affine, Source]:
+        """Read ``count`` volumes from ``first`` on; shape (I, J, K, count)."""
+        layout = self.layout
+        i, j, k, _ = layout.shape
+        affine, place = choose_affine(
+            layout.header, (i, j, k), self.name, trust=trust, any_size=any_size
+        )
+        start = layout.offset + first * layout.volume_bytes
+        window_bytes = count * layout.volume_bytes
+        digest = hashlib.sha256()
+        if self.header_path is not None:
+            with StoredFile(self.header_path) as header:
+                header.pour(Window(0, 0), SLACK_BYTES, digest)
+        with StoredFile(self.voxel_path) as stored:
+            if stored.capacity < layout.end:
+                raise self._too_short(stored.capacity)
+            self._check_memory(window_bytes + 4 * i * j * k * count)
+            window = Window(start, start + window_bytes)
+            stored.pour(window, layout.end + SLACK_BYTES, digest)
+            oddities = self._oddities(stored, window.position)
+        if window.position < layout.end:
+            raise self._too_short(window.position)
+        raw = window.buffer.view(layout.dtype).reshape((i, j, k, count), order="F")
+        data, repaired = _intensities(raw, layout, self.name)
+        source = Source(
+            name=stem(self.path),
+            path=self.path,
+            digest=digest.hexdigest(),
+            orientation="".join(str(c) for c in nib.aff2axcodes(affine)),
+            warnings=(*place, *layout.warnings, *oddities, *repaired),
+            header=layout.header,
+            is_label=self._is_label(raw, data),
+        )
+        return data, affine, source
+
+    def _check_memory(self, needed: int) -> None:
+        free = int(psutil.virtual_memory().available * _MEMORY_SHARE)
+        if needed > free:
+            size = " × ".join(map(str, self.layout.shape))
+            raise VolumeFileError(
+                "NIF-014",
+                f"the header promises {size} voxels, which need {needed / 2**30:,.1f} GiB of "
+                f"memory; {free / 2**30:,.1f} GiB may be used",
+                "If that size is right, use a machine with more memory, or crop or split the file.",
+                subject=self.name,
+            )
+
+    def _too_short(self, found: int) -> VolumeFileError:
+        return VolumeFileError(
+            "NIF-013",
+            f"the file is cut short: its header describes {self.layout.end:,} bytes, "
+            f"it cannot hold more than {found:,}",
+            "Copy the file again from its source.",
+            subject=self.voxel_path.name,
+        )
+
+    def _oddities(self, stored: StoredFile, content: int) -> tuple[str, ...]:
+        found = []
+        wanted = stored.name.lower().endswith((".gz", ".mgz"))
+        if stored.compressed and not wanted:
+            found.append("The file is gzip-compressed although its name does not say so.")
+        if wanted and not stored.compressed:
+            found.append("The file is not compressed although its name says so.")
+        is_mgh = isinstance(self.layout.header, MGHHeader)
+        usual: tuple[str, ...]
+        if is_mgh:
+            kind, usual = "an MGH volume", (".mgh", ".mgz")
+        elif self.header_path is None:
+            kind, usual = "a NIfTI volume in one file", (".nii", ".nii.gz")
+        else:
+            kind, usual = "a NIfTI pair", (".hdr", ".img", ".hdr.gz", ".img.gz")
+        if suffix_of(self.path) not in usual:
+            found.append(f"The content is {kind} although the name does not say so.")
+        surplus = stored.trailing + (0 if is_mgh else content - self.layout.end)
+        if surplus > 0:
+            found.append(f"{surplus:,} bytes behind the voxels were passed over.")
+        return tuple(found)
+
+    def _is_label(self, raw: NDArray[np.generic], data: FloatArray) -> bool:
+        layout = self.layout
+        if not layout.says_label and not _LABEL_NAME.search(stem(self.path).lower()):
+            return False
+        if layout.slope != 1 or layout.intercept != 0:
+            return False
+        if raw.dtype.kind == "f":
+            return bool((data == np.rint(data)).all())
+        if max(abs(int(raw.max())), abs(int(raw.min()))) > _LARGEST_EXACT:
+            if not layout.says_label:
+                return False
+            raise VolumeFileError(
+                "NIF-027",
+                f"a label is larger than {_LARGEST_EXACT:,}, more than can be told apart",
+                "Number the labels anew.",
+                subject=self.name,
+            )
+        return True
+
+
+def _intensities(
+    raw: NDArray[np.generic], layout: Layout, name: str
+) -> tuple[FloatArray, tuple[str, ...]]:
+    """Scale stored values to float32; rounding happens once, at the end."""
+    scaled = layout.slope != 1 or layout.intercept != 0
+    with np.errstate(over="ignore", invalid="ignore"):
+        if scaled:
+            data = np.empty(raw.shape, np.float32, order="F")
+            for k in np.ndindex(raw.shape[2:]):
+                exact = raw[(..., *k)].astype(np.float64)
+                data[(..., *k)] = exact * layout.slope + layout.intercept
+        else:
+            data = raw.astype(np.float32, order="F")
+    if raw.dtype.kind != "f" and not scaled:
+        return data, ()
+    finite = np.isfinite(data)
+    bad = finite.size - int(np.count_nonzero(finite))
+    if bad == 0:
+        return data, ()
+    share = f"{bad:,} of {finite.size:,} voxels ({bad / finite.size:.2%})"
+    if bad > NON_FINITE_SHARE * finite.size:
+        raise VolumeFileError(
+            "NIF-025",
+            f"{share} are not numbers or infinite, more than {NON_FINITE_SHARE:.0%}",
+            "Find out where they come from; fill them on purpose if they are background "
+            "(fslmaths -nan).",
+            subject=name,
+        )
+    data[~finite] = 0
+    return data, (f"{share} were not numbers or infinite; they were set to 0.",)
+
+
+def _is_single_nifti(head: bytes) -> bool:
+    return head[344:348] == b"n+1\x00" or head[4:8] == b"n+2\x00"

@@ -1,0 +1,260 @@
+"""Write volumes: a fresh header on the source's exact grid, in one step or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.freesurfer.mghformat import MGHHeader
+from nibabel.nifti1 import Nifti1PairHeader
+from nibabel.nifti2 import Nifti2PairHeader
+from numpy.typing import NDArray
+
+from napari_normative.errors import OutputError
+from napari_normative.io.gzipped import gzip_bytes
+from napari_normative.io.transforms import stored_transforms
+from napari_normative.volume import GRID_TOLERANCE_MM, Affine, Volume, require_same_grid
+
+_SCANNER = 1
+_LABEL_INTENT = 1002
+_NIFTI1_MOST = 32767
+_COMPRESSED = (".nii.gz", ".mgz")
+_WRITABLE = (".nii.gz", ".nii", ".hdr", ".img", ".mgz", ".mgh")
+
+
+def write_volume(path: str | Path, volume: Volume, *, like: Volume | None = None) -> Path:
+    """Write a volume so that it lies exactly on the grid of its source.
+
+    The header is made anew: no description, names or extensions are carried over.
+    Transforms, their codes, voxel sizes and length unit are the source's own, bit for
+    bit, where the volume still lies on the source's grid; otherwise sform and qform
+    hold the affine with code 1 (scanner). Images are float32; labels take the smallest
+    of uint8, int16 and int32. Equal volumes give equal bytes.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``.nii``, ``.nii.gz``, ``.hdr`` or ``.img`` (both are written), ``.mgz``, ``.mgh``.
+        The folder must exist. An older file is replaced only when the new one is complete.
+    volume : Volume
+    like : Volume, optional
+        Take the header facts from this volume of the same grid instead.
+
+    Returns
+    -------
+    Path
+        ``path``.
+
+    Raises
+    ------
+    OutputError
+        If the name, the values or the disk do not allow it; nothing is changed then.
+    GeometryMismatchError
+        If ``like`` lies on another grid.
+    """
+    target = Path(path)
+    suffix = next((s for s in _WRITABLE if target.name.lower().endswith(s)), None)
+    if suffix is None:
+        raise OutputError(
+            "OUT-001",
+            "the name does not end in a format that can be written",
+            f"End it in one of {', '.join(_WRITABLE)}.",
+            subject=target.name,
+        )
+    if like is not None:
+        require_same_grid(volume, like)
+    stored = (like or volume).source.header
+    values = _values(volume, target.name)
+    if suffix in (".mgz", ".mgh"):
+        parts = {target: _mgh_bytes(values, volume.affine, stored)}
+    elif suffix in (".hdr", ".img"):
+        header, voxels = _nifti_bytes(values, volume, stored, pair=True)
+        parts = {
+            target.with_name(target.name[:-4] + _cased(ending, target)): block
+            for ending, block in ((".img", voxels), (".hdr", header))
+        }
+    else:
+        parts = {target: b"".join(_nifti_bytes(values, volume, stored, pair=False))}
+    if suffix in _COMPRESSED:
+        parts = {name: gzip_bytes(block) for name, block in parts.items()}
+    replace_files(parts)
+    return target
+
+
+def replace_files(parts: dict[Path, bytes]) -> None:
+    """Write files beside their targets, flush them to disk, then rename them into place.
+
+    Raises
+    ------
+    OutputError
+        If anything fails before the first rename; the targets are as they were.
+    """
+    written: dict[Path, Path] = {}
+    target = next(iter(parts))
+    try:
+        for target, block in parts.items():
+            descriptor, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=target.parent)
+            written[target] = Path(name)
+            with os.fdopen(descriptor, "wb") as handle:
+                handle.write(block)
+                handle.flush()
+                os.fsync(handle.fileno())
+            _share_like_others(Path(name))
+        for target, temporary in written.items():
+            temporary.replace(target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        for temporary in written.values():
+            temporary.unlink(missing_ok=True)
+        raise OutputError(
+            "OUT-002",
+            f"the file cannot be written ({error.strerror or error})",
+            "Free space or choose another folder, then run it again.",
+            subject=target.name,
+        ) from error
+    except BaseException:
+        for temporary in written.values():
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _share_like_others(path: Path) -> None:
+    """Give a file the permissions new files get; mkstemp makes private ones."""
+    mask = os.umask(0)
+    os.umask(mask)
+    with contextlib.suppress(OSError):  # file systems without permissions
+        path.chmod(0o666 & ~mask)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut, where the system knows how."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _values(volume: Volume, name: str) -> NDArray[np.generic]:
+    data = volume.data
+    if not np.isfinite(data).all():
+        raise OutputError(
+            "OUT-003",
+            "the volume holds values that are not numbers or infinite",
+            "This is a defect of the step that made it; replace them first (numpy.nan_to_num).",
+            subject=name,
+        )
+    if not volume.source.is_label:
+        return data
+    if (data != np.rint(data)).any():
+        raise OutputError(
+            "OUT-004",
+            "the volume is marked as labels and holds values between whole numbers",
+            "Round them, or write the volume as an image.",
+            subject=name,
+        )
+    low, high = (float(data.min()), float(data.max())) if data.size else (0.0, 0.0)
+    for kind in (np.uint8, np.int16, np.int32):
+        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+            return data.astype(kind)
+    raise OutputError(
+        "OUT-004",
+        f"a label ({max(high, -low):g}) is too large for 32 bits",
+        "Number the labels anew.",
+        subject=name,
+    )
+
+
+def _nifti_bytes(
+    values: NDArray[np.generic],
+    volume: Volume,
+    stored: nib.spatialimages.SpatialHeader | None,
+    *,
+    pair: bool,
+) -> tuple[bytes, bytes]:
+    source = stored if isinstance(stored, nib.Nifti1Header) else None
+    modern = max(values.shape) > _NIFTI1_MOST
+    if source is not None:
+        modern |= isinstance(source, nib.Nifti2Header)
+    if modern:
+        header = (Nifti2PairHeader if pair else nib.Nifti2Header)(endianness="<")
+    else:
+        header = (Nifti1PairHeader if pair else nib.Nifti1Header)(endianness="<")
+    header.set_data_dtype(values.dtype.newbyteorder("<"))
+    header.set_data_shape(values.shape)
+    header["scl_slope"], header["scl_inter"] = 1, 0
+    header["vox_offset"] = 0 if pair else header.single_vox_offset
+    if volume.source.is_label:
+        header["intent_code"] = _LABEL_INTENT
+    if source is None or not _copy_grid(source, header, volume):
+        _set_grid(header, volume.affine)
+    block = header.binaryblock + b"\x00" * 4  # four zeros: no extension follows
+    return block, values.astype(header.get_data_dtype(), copy=False).tobytes(order="F")
+
+
+def _copy_grid(source: nib.Nifti1Header, header: nib.Nifti1Header, volume: Volume) -> bool:
+    """Copy the stored grid bit for bit if the volume still lies on it."""
+    given = [t for t in ("sform", "qform") if int(source[f"{t}_code"]) > 0]
+    usable = stored_transforms(source)
+    if given and not any(_same(usable[t], volume) for t in usable):
+        return False
+    dims = [int(n) for n in source["dim"][1:4]]
+    rank = int(source["dim"][0])
+    if tuple(n if axis < rank else 1 for axis, n in enumerate(dims)) != volume.shape:
+        return False
+    header["xyzt_units"] = int(source["xyzt_units"]) & 7
+    sizes = source["pixdim"][:4]
+    if np.isfinite(sizes).all() and (sizes[1:] > 0).all():
+        header["pixdim"][:4] = sizes
+    elif not given:
+        return False
+    else:
+        unit = np.linalg.norm(source.get_sform()[:3, :3], axis=0)
+        header["pixdim"][:4] = [1, *unit]
+    if "sform" in usable:
+        header["sform_code"] = source["sform_code"]
+        for row in ("srow_x", "srow_y", "srow_z"):
+            header[row] = source[row]
+    if "qform" in usable:
+        header["qform_code"] = source["qform_code"]
+    if "qform" in usable or not given:
+        for key in ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"):
+            header[key] = source[key]
+    return True
+
+
+def _same(affine: Affine, volume: Volume) -> bool:
+    return volume.same_grid(Volume(volume.data, affine), GRID_TOLERANCE_MM)
+
+
+def _set_grid(header: nib.Nifti1Header, affine: Affine) -> None:
+    header.set_xyzt_units("mm")
+    header.set_sform(affine, code=_SCANNER)
+    header["pixdim"][1:4] = np.linalg.norm(affine[:3, :3], axis=0)
+    unit = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    if np.allclose(unit.T @ unit, np.eye(3), atol=1e-5):  # a quaternion cannot hold a shear
+        header.set_qform(affine, code=_SCANNER, strip_shears=True)
+
+
+def _mgh_bytes(
+    values: NDArray[np.generic], affine: Affine, stored: nib.spatialimages.SpatialHeader | None
+) -> bytes:
+    image = nib.MGHImage(values, affine)
+    header = image.header
+    if isinstance(stored, MGHHeader) and np.allclose(
+        stored.get_affine(), affine, atol=GRID_TOLERANCE_MM / max(values.shape)
+    ):
+        for key in ("goodRASFlag", "delta", "Mdc", "Pxyz_c"):
+            header[key] = stored[key]
+    voxels: bytes = values.astype(values.dtype.newbyteorder(">")).tobytes(order="F")
+    lead: bytes = header.binaryblock[:284]
+    return lead + voxels
+
+
+def _cased(ending: str, target: Path) -> str:
+    return ending.upper() if target.suffix.isupper() else ending
