@@ -338,6 +338,7 @@ def demo(
         "demo-output"
     ),
     key: Annotated[str, typer.Option("--sample", help="Which sample scan.")] = "brain-with-lesion",
+    model: ModelOption = "brain-t1",
     seed: SeedOption = 0,
     screenshots: Annotated[
         bool, typer.Option("--screenshots", help="Do not open a window; save what it would show.")
@@ -355,7 +356,7 @@ def demo(
             'Install it with: pip install "napari-normative[all]"',
         )
     program = [sys.executable, "-m", "napari_normative.plugin.demo"]
-    program += ["--sample", key, "--seed", str(seed)]
+    program += ["--sample", key, "--model", model, "--seed", str(seed)]
     if has_display() and not screenshots:
         done = subprocess.run(program, check=False)
     else:
