@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal, ParamSpec
+from typing import Annotated, Literal, ParamSpec, cast
 
 import typer
 
@@ -107,7 +107,7 @@ def _guarded(command: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        context = next(a for a in (*args, *kwargs.values()) if isinstance(a, typer.Context))
+        context = cast("typer.Context", kwargs["context"])
         try:
             command(*args, **kwargs)
         except (typer.Exit, typer.BadParameter):
@@ -227,13 +227,16 @@ def train(
         Path | None, typer.Option(help="Volume to align to, instead of the preset's.")
     ] = None,
     workdir: Annotated[
-        Path | None, typer.Option(help="Where the cache and the checkpoints go.")
+        Path | None, typer.Option(help="Aligned scans and checkpoints; OUT.work unless given.")
     ] = None,
+    title: Annotated[str | None, typer.Option(help="One line for the model's card.")] = None,
+    licence: Annotated[
+        str, typer.Option("--license", help="Of the weights, for the card.")
+    ] = "not stated",
+    credit: Annotated[str, typer.Option(help="Whose scans, for the card.")] = "not stated",
     quiet: QuietOption = False,
 ) -> None:
     """Train a normative model on healthy scans, calibrate it and write one file."""
-    if out.suffix != ".safetensors":
-        raise typer.BadParameter(f"--out must end in .safetensors, not {out.name}")
     from napari_normative.engine.train import fit
 
     with Bar(quiet) as bar:
@@ -247,6 +250,9 @@ def train(
             device=device,
             template=template,
             workdir=workdir,
+            title=title,
+            license_text=licence,
+            credit=credit,
             progress=bar.train,
         )
     if not quiet:
@@ -310,13 +316,15 @@ def inspect(
     from napari_normative.engine.model import available_models, load_model
     from napari_normative.io.nifti import read_series
 
+    names = {entry.name for entry in available_models()}
     failed = 0
     for item in items:
+        facts: dict[str, object]
         try:
-            if item.endswith(".safetensors") or item in available_models():
+            if item in names or item.endswith(".safetensors"):
                 model = load_model(item)
                 facts = {"model": model.card.one_line(), "sha256": model.digest}
-                facts |= json.loads(model.card.model_dump_json())
+                facts |= model.card.model_dump(mode="json")
             else:
                 data, first = read_series(item, trust=trust, any_size=any_size)
                 facts = volume_facts(first, data.shape[3])

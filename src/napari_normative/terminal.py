@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from napari_normative.engine.detection import Detection
     from napari_normative.engine.train import TrainProgress
     from napari_normative.volume import Volume
+
+MOST_ROWS = 6
+"""Longer tables in a card are cut to their last row."""
 
 LOG_EVERY_S = 30.0
 """How often a long training writes a line where there is no terminal for a bar."""
@@ -100,19 +104,16 @@ class Bar:
 
 def describe_training(state: TrainProgress) -> str:
     """Return the ELBO and its terms in nats, active units and the time left, in one line."""
-    if state.stage != "train" or state.step == 0:
-        return state.message
-    parts = [
-        f"epoch {state.epoch}",
-        f"ELBO {state.elbo_nats:.0f} nats "
-        f"(reconstruction {state.reconstruction_nats:.0f}, KL {state.kl_nats:.1f})",
-        f"{state.active_units} active units",
-    ]
+    parts = [state.message] if state.message else []
+    if (point := state.point) is not None:
+        parts.append(
+            f"ELBO {point.elbo_nats:.0f} nats "
+            f"(reconstruction {point.reconstruction_nats:.0f}, KL {point.kl_nats:.1f}), "
+            f"{point.active_units} active units"
+        )
     if state.seconds_left is not None:
         minutes, seconds = divmod(round(state.seconds_left), 60)
         parts.append(f"{minutes}:{seconds:02d} left")
-    if state.message:
-        parts.append(state.message)
     return ", ".join(parts)
 
 
@@ -179,20 +180,38 @@ def volume_facts(volume: Volume, volumes: int = 1) -> dict[str, object]:
     }
 
 
-def describe_facts(name: str, facts: dict[str, object]) -> str:
-    """Return facts as aligned lines under a name; lists of warnings one per line."""
+def describe_facts(name: str, facts: Mapping[str, object]) -> str:
+    """Return facts as aligned lines under a name; what lies deeper is named by a path."""
     lines = [name]
-    for key, value in facts.items():
-        if key == "warnings" and isinstance(value, list):
-            lines.extend(f"  warning       {text}" for text in value)
-        elif isinstance(value, list):
-            lines.append(f"  {key:<13} {' x '.join(map(_short, value))}")
-        else:
-            lines.append(f"  {key:<13} {value}")
+    for key, value in _flat(facts):
+        lines.extend(f"  {key:<28} {text}" for text in _values(key, value))
     return "\n".join(lines)
+
+
+def _flat(facts: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            shown = value if len(value) <= MOST_ROWS else value[-1:]  # of curves the newest point
+            for number, row in enumerate(shown, start=len(value) - len(shown) + 1):
+                yield from _flat(row, f"{prefix}{key}.{number}.")
+        else:
+            yield prefix + key, value
+
+
+def _values(key: str, value: object) -> list[str]:
+    if not isinstance(value, list):
+        return [_short(value)]
+    if key.endswith("warnings"):
+        return [str(text) for text in value]
+    between = " to " if key.endswith("range") else " x "
+    return [between.join(map(_short, value)) if value else "none"]
 
 
 def _short(value: object) -> str:
     if isinstance(value, list):
         return " to ".join(map(_short, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
+    return "-" if value is None else str(value)
