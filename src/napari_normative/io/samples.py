@@ -31,19 +31,22 @@ SAMPLES: dict[str, str] = {
 FIELD_MM = 4.0
 """Spacing at which smooth fields are computed before they are interpolated."""
 
+SULCUS_T1, FLUID_T1 = 0.6, 0.25
+"""Values of the average T1 (largest 1) where a sulcus begins and in pure fluid."""
+
 
 @dataclass(frozen=True)
 class _Recipe:
     orientation: str
     whole_head: bool
     lesion_side: int  # -1 left, +1 right (the sign of world x), 0 none
-    stream: int  # keeps the random numbers of two keys apart
+    stream: int  # keeps the random numbers of two keys apart: which person a key shows
 
 
 _RECIPES = {
-    "healthy-brain": _Recipe("LAS", False, 0, 1),
+    "healthy-brain": _Recipe("LAS", False, 0, 41),
     "brain-with-lesion": _Recipe("PSR", False, -1, 2),
-    "whole-head": _Recipe("PIR", True, 0, 3),
+    "whole-head": _Recipe("PIR", True, 0, 11),
     "whole-head-with-lesion": _Recipe("RAS", True, 1, 4),
 }
 
@@ -221,8 +224,8 @@ def _individual_coordinates(grid: _Grid, rng: np.random.Generator) -> FloatArray
     size = rng.uniform(0.95, 1.04) * rng.uniform(0.97, 1.03, 3)
     points = (_rotation(angles).T @ (points - shift[:, None])) / size[:, None]
     # Ventricles: points near them are pulled to (or pushed from) their middle.
-    middle = np.array([0.0, -12.0, 16.0])[:, None]
-    reach = np.exp(-((points - middle) ** 2).sum(0) / (2 * 22.0**2))
+    middle = np.array([0.0, -8.0, 18.0])[:, None]
+    reach = np.exp(-((points - middle) ** 2).sum(0) / (2 * 18.0**2))
     points = middle + (points - middle) * (1 - rng.uniform(-0.05, 0.3) * reach)
     for width_mm, size_mm in ((32.0, 1.9), (13.0, 1.2)):
         for axis in range(3):
@@ -254,12 +257,16 @@ def _paint_brain(
     brain: Mask = sample(template.mask, index) > 0.5
     inside = index[:, brain]
     grey, white = sample(template.grey, inside), sample(template.white, inside)
-    shares = np.stack([np.clip(1 - grey - white, 0, 1), grey, white])
+    t1 = sample(template.t1, inside)
+    # Sulci, too narrow for the maps of the average, are dark lines in its T1.
+    fluid = np.maximum(1 - grey - white, np.clip((SULCUS_T1 - t1) / (SULCUS_T1 - FLUID_T1), 0, 1))
+    rest = (1 - fluid) / np.maximum(grey + white, 1e-3)
+    shares = np.stack([fluid, grey * rest, white * rest])
 
     # The average is blurred where people differ. Sharpening the shares and moving their borders
     # by random fields gives one plausible person: narrow or wide sulci, thick or thin cortex.
     logits = 1.7 * np.log(shares + 0.03)
-    logits[0] += 1.0 * grid.field(5.0, rng)[brain] + rng.uniform(0.1, 0.7)
+    logits[0] += 0.8 * grid.field(5.0, rng)[brain] + rng.uniform(-0.6, 0.0)
     logits[1] += 0.7 * grid.field(5.0, rng)[brain]
     logits -= logits.max(axis=0)
     tissue = np.exp(logits)
@@ -267,7 +274,6 @@ def _paint_brain(
 
     contrast = np.array([rng.uniform(0.2, 0.28), rng.uniform(0.62, 0.7), 1.0], np.float32)
     # What the average shows beyond its tissue shares: deep nuclei, brain stem, myelin.
-    t1 = sample(template.t1, inside)
     fit, *_ = np.linalg.lstsq(shares[:, ::7].T, t1[::7], rcond=None)
     detail = (t1 - fit @ shares) / fit[2]
     values = contrast @ tissue + 0.8 * detail * (1 - tissue[0])
