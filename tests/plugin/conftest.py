@@ -1,0 +1,64 @@
+"""Volumes and viewers for the plugin's tests."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from napari_normative.volume import Affine, Volume
+
+SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
+
+SIGNED_ORDERS = [
+    (order, signs)
+    for order in itertools.permutations(range(3))
+    for signs in itertools.product((1, -1), repeat=3)
+]
+
+
+def axis_affine(
+    order: tuple[int, int, int], signs: tuple[int, int, int], shape: tuple[int, int, int]
+) -> Affine:
+    """Stored axis ``a`` runs along world axis ``order[a]``; the centre lies at (5, -3, 2) mm."""
+    spacing_mm = (1.0, 1.5, 2.0)  # of world x, y, z
+    matrix = np.eye(4)
+    matrix[:3, :3] = 0
+    for axis, (world, sign) in enumerate(zip(order, signs, strict=True)):
+        matrix[world, axis] = sign * spacing_mm[world]
+    centre = (np.array(shape) - 1) / 2
+    matrix[:3, 3] = np.array([5.0, -3.0, 2.0]) - matrix[:3, :3] @ centre
+    return matrix
+
+
+def rotation(axis: int, degrees: float) -> NDArray[np.float64]:
+    """A rotation about a world axis, shape (4, 4)."""
+    angle = np.radians(degrees)
+    a, b = (n for n in range(3) if n != axis)
+    matrix = np.eye(4)
+    matrix[a, a] = matrix[b, b] = np.cos(angle)
+    matrix[a, b], matrix[b, a] = -np.sin(angle), np.sin(angle)
+    return matrix
+
+
+def smooth_volume(affine: Affine, shape: tuple[int, int, int] = (24, 28, 20)) -> Volume:
+    """A volume whose value is a smooth function of the world position."""
+    index = np.indices(shape).reshape(3, -1)
+    world = affine[:3, :3] @ index + affine[:3, 3:]
+    return Volume.from_array(field(world).reshape(shape), affine, "smooth")
+
+
+def field(world_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the value at world positions, shape (3, n)."""
+    x, y, z = world_mm
+    return 100 + 2.0 * x - 1.0 * y + 0.5 * z
+
+
+@pytest.fixture
+def shared() -> Path:
+    if not SHARED.is_dir():
+        pytest.skip("the real volumes of ../shared/data are not here")
+    return SHARED
