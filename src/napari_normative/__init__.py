@@ -25,7 +25,18 @@ _PUBLIC = {
     "show": "napari_normative.plugin.layers",
 }
 
-__all__ = ["__version__", *_PUBLIC]
+__all__ = [
+    "Detection",
+    "NormativeError",
+    "NormativeModel",
+    "Volume",
+    "__version__",
+    "fit",
+    "load_model",
+    "read_volume",
+    "show",
+    "write_volume",
+]
 
 if TYPE_CHECKING:
     from napari_normative.engine.model import Detection, NormativeModel, load_model
