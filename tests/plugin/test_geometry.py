@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from napari_normative.plugin.geometry import display_grid, from_display, to_display
 from napari_normative.volume import Volume
 
-from .conftest import SIGNED_ORDERS, axis_affine, field, rotation, smooth_volume
+from placed import SIGNED_ORDERS, axis_affine, field, placed, rotation
 
 
 def world_of(grid, index):
@@ -23,7 +23,7 @@ def test_every_axis_order_shows_the_same_voxels_at_the_same_place(order, signs):
     shape_world = (5, 6, 7)  # along x, y, z
     shape = tuple(shape_world[w] for w in order)
     affine = axis_affine(order, signs, shape)
-    volume = smooth_volume(affine, shape)
+    volume = placed(affine, shape)
 
     grid = display_grid(volume)
     shown = to_display(volume, grid)
@@ -49,7 +49,7 @@ def test_an_exact_grid_gives_every_value_back(order, signs):
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("degrees", [5.0, -12.0, 40.0])
 def test_a_tilted_volume_is_resampled_to_where_it_lies(axis, degrees):
-    volume = smooth_volume(rotation(axis, degrees) @ axis_affine((0, 2, 1), (-1, 1, 1), (24, 28, 20)))
+    volume = placed(rotation(axis, degrees) @ axis_affine((0, 2, 1), (-1, 1, 1), (24, 28, 20)))
     grid = display_grid(volume)
     shown = to_display(volume, grid, outside=np.nan)
 
@@ -69,7 +69,7 @@ def test_a_tilted_volume_is_resampled_to_where_it_lies(axis, degrees):
 def test_shear_is_shown_where_it_lies():
     affine = axis_affine((0, 1, 2), (1, 1, 1), (24, 28, 20))
     affine[0, 2] += 0.4  # a tilted gantry
-    volume = smooth_volume(affine)
+    volume = placed(affine)
     grid = display_grid(volume)
     shown = to_display(volume, grid, outside=np.nan)
     inside = np.argwhere(np.isfinite(shown))
@@ -80,7 +80,7 @@ def test_shear_is_shown_where_it_lies():
 
 def test_a_tilt_below_half_a_voxel_is_not_resampled_and_misplaces_less_than_that():
     base = axis_affine((0, 1, 2), (1, 1, 1), (24, 28, 20))
-    volume = smooth_volume(rotation(2, 0.5) @ base)
+    volume = placed(rotation(2, 0.5) @ base)
     grid = display_grid(volume)
     assert grid.exact
     index = np.argwhere(np.ones(volume.shape))
