@@ -268,7 +268,6 @@ def _scale(header: nib.Nifti1Header, name: str) -> tuple[float, float, tuple[str
 def _parse_mgh(head: bytes, name: str) -> Layout | None:
     if len(head) < MGH_BYTES or head[:4] != b"\x00\x00\x00\x01":
         return None
-    # nibabel puts default directions into a header whose flag says it has none
     header = MGHHeader(binaryblock=head[:MGH_BYTES], check=False)
     dims, code = [int(n) for n in header["dims"]], int(header["type"])
     if code not in _MGH_TYPES or min(dims) < 1:
@@ -279,7 +278,8 @@ def _parse_mgh(head: bytes, name: str) -> Layout | None:
             subject=name,
         )
     warnings: tuple[str, ...] = ()
-    if head[28:30] == b"\x00\x00":
+    if head[28:30] == b"\x00\x00":  # the flag "directions are given"; nibabel assumes LSP then
+        header["Mdc"] = [[-1, 0, 0], [0, 0, -1], [0, 1, 0]]
         warnings = (
             "Orientation assumed: the file does not say how it lies; FreeSurfer's default "
             "(coronal, LIA) was taken. Left and right may be swapped.",
