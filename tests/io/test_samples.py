@@ -1,3 +1,4 @@
+import functools
 import sys
 
 import numpy as np
@@ -6,8 +7,15 @@ import pytest
 from napari_normative.errors import VolumeFileError
 from napari_normative.io import samples
 from napari_normative.io.samples import SAMPLES, make_sample, sample_truth
+from napari_normative.volume import Volume
 
 pytest.importorskip("nilearn", reason="the sample scans need the extra demo")
+
+
+@functools.cache
+def made(key: str) -> tuple[Volume, Volume | None]:
+    """Scan and truth of the default individual; made once."""
+    return make_sample(key), sample_truth(key)
 
 
 def test_every_key_has_a_description_and_a_recipe() -> None:
@@ -17,7 +25,7 @@ def test_every_key_has_a_description_and_a_recipe() -> None:
 
 @pytest.mark.parametrize("key", SAMPLES)
 def test_a_sample_is_an_adult_head_in_the_stored_orientation(key: str) -> None:
-    scan = make_sample(key)
+    scan, _ = made(key)
     assert scan.source.name == f"sample-{key}"
     assert scan.orientation == scan.source.orientation == samples._RECIPES[key].orientation
     assert scan.spacing_mm == pytest.approx((1.0, 1.0, 1.0))
@@ -32,7 +40,7 @@ def test_a_sample_is_an_adult_head_in_the_stored_orientation(key: str) -> None:
 
 def test_white_matter_is_brighter_than_grey_than_fluid() -> None:
     """The histogram of the healthy brain has the order of a T1 contrast."""
-    scan = make_sample("healthy-brain").canonical()
+    scan = made("healthy-brain")[0].canonical()
 
     def at(x: float, y: float, z: float) -> float:  # mean over 5 mm around a world position
         i, j, k = np.round(np.array([x, y, z]) - scan.affine[:3, 3]).astype(int)
@@ -62,7 +70,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_person() ->
     ("key", "side"), [("brain-with-lesion", -1), ("whole-head-with-lesion", 1)]
 )
 def test_the_lesion_lies_in_the_named_hemisphere_and_is_dark(key: str, side: int) -> None:
-    scan, truth = make_sample(key), sample_truth(key)
+    scan, truth = made(key)
     assert truth is not None
     assert truth.source.is_label
     assert truth.same_grid(scan)
@@ -82,8 +90,8 @@ def test_the_lesion_lies_in_the_named_hemisphere_and_is_dark(key: str, side: int
 
 
 def test_healthy_samples_have_no_lesion() -> None:
-    assert sample_truth("healthy-brain") is None
-    assert sample_truth("whole-head") is None
+    assert made("healthy-brain")[1] is None
+    assert made("whole-head")[1] is None
 
 
 def test_the_descriptions_name_the_side() -> None:
