@@ -10,11 +10,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from rawnifti import AFFINE, header, nifti, ramp, voxels, zipped
-from strategies import AXIS_ORDERS, affines
 
 from napari_normative.io import nifti as reader
 from napari_normative.io.nifti import read_series, read_volume
+from rawnifti import AFFINE, header, nifti, ramp, voxels, zipped
+from strategies import AXIS_ORDERS, affines
 
 
 @pytest.fixture
@@ -32,7 +32,18 @@ def put(tmp_path):
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize(
     "dtype",
-    ["uint8", "int8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"],
+    [
+        "uint8",
+        "int8",
+        "int16",
+        "uint16",
+        "int32",
+        "uint32",
+        "int64",
+        "uint64",
+        "float32",
+        "float64",
+    ],
 )
 def test_values_and_positions_of_every_type_in_both_byte_orders(put, dtype, order):
     data = ramp((5, 6, 4), "int16").astype(dtype)
@@ -168,9 +179,7 @@ class TestGeometry:
                 np.block([[matrix, np.zeros((3, 1))], [np.zeros(3), 1]])
             )
             # stored so that canonicalising with ``ornt`` gives ``world``
-            back = nib.orientations.ornt_transform(
-                nib.orientations.axcodes2ornt("RAS"), ornt
-            )
+            back = nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("RAS"), ornt)
             stored = nib.orientations.apply_orientation(world, back)
             affine = base @ nib.orientations.inv_ornt_aff(back, world.shape)
             volume = read_volume(put("turned.nii", nifti(np.ascontiguousarray(stored), affine)))
@@ -178,7 +187,9 @@ class TestGeometry:
             np.testing.assert_array_equal(canonical.data, world)
             np.testing.assert_array_equal(canonical.affine, base)
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(
+        max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
     @given(affine=affines(shear=True))
     def test_sheared_and_oblique_grids_are_taken_as_they_are(self, put, affine):
         volume = read_volume(put("a.nii", nifti(ramp((12, 12, 12)), affine)))
@@ -237,7 +248,14 @@ class TestGeometry:
         block = nifti(pixdim=[1, size, 3, 4, 0, 0, 0, 0], qform_code=1)
         volume = read_volume(put("a.nii", block))
         np.testing.assert_array_equal(volume.affine, AFFINE)
-        assert any("Voxel sizes" in w for w in volume.source.warnings)
+        assert any(w.startswith("The voxel sizes in the header") for w in volume.source.warnings)
+
+    def test_voxel_sizes_that_do_not_fit_the_sform_are_said(self, put):
+        volume = read_volume(put("a.nii", nifti(pixdim=[1, 2, 3.1, 4, 0, 0, 0, 0])))
+        assert volume.source.warnings == (
+            "The voxel sizes in the header (2 × 3.1 × 4) differ from those of the sform "
+            "(2 × 3 × 4); the sform was used.",
+        )
 
     @pytest.mark.parametrize(
         "rows",
