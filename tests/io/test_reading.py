@@ -32,7 +32,18 @@ def put(tmp_path):
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize(
     "dtype",
-    ["uint8", "int8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"],
+    [
+        "uint8",
+        "int8",
+        "int16",
+        "uint16",
+        "int32",
+        "uint32",
+        "int64",
+        "uint64",
+        "float32",
+        "float64",
+    ],
 )
 def test_values_and_positions_of_every_type_in_both_byte_orders(put, dtype, order):
     data = ramp((5, 6, 4), "int16").astype(dtype)
@@ -168,9 +179,7 @@ class TestGeometry:
                 np.block([[matrix, np.zeros((3, 1))], [np.zeros(3), 1]])
             )
             # stored so that canonicalising with ``ornt`` gives ``world``
-            back = nib.orientations.ornt_transform(
-                nib.orientations.axcodes2ornt("RAS"), ornt
-            )
+            back = nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("RAS"), ornt)
             stored = nib.orientations.apply_orientation(world, back)
             affine = base @ nib.orientations.inv_ornt_aff(back, world.shape)
             volume = read_volume(put("turned.nii", nifti(np.ascontiguousarray(stored), affine)))
@@ -178,7 +187,9 @@ class TestGeometry:
             np.testing.assert_array_equal(canonical.data, world)
             np.testing.assert_array_equal(canonical.affine, base)
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(
+        max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
     @given(affine=affines(shear=True))
     def test_sheared_and_oblique_grids_are_taken_as_they_are(self, put, affine):
         volume = read_volume(put("a.nii", nifti(ramp((12, 12, 12)), affine)))
