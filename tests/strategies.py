@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from rawnifti import FIELDS
 
 from napari_normative.volume import Volume
+from rawnifti import FIELDS
 
 AXIS_ORDERS = [
     np.array(
@@ -62,7 +62,8 @@ def volumes(draw: st.DrawFn, *, labels: bool = False, shear: bool = False) -> Vo
 _ODD_NUMBERS = {
     "i": [0, -1, 347, 540, 2**31 - 1, -(2**31)],
     "h": [0, -1, 1, 2, 3, 5, 7, 8, 255, 256, 2304, 3001, 32767, -32768],
-    "f": [0.0, -0.0, -1.0, 1e-45, 1e-20, 1e38, -1e38, float("inf"), float("-inf"), float("nan"), 352],
+    "f": [0.0, -0.0, -1.0, 1e-45, 1e-20, 1e38, -1e38, 352.0,
+          float("inf"), float("-inf"), float("nan")],
     "B": [0, 1, 3, 7, 255],
 }  # fmt: skip
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rawnifti import AFFINE, nifti, ramp, zipped
-from strategies import damage
 
 from napari_normative.errors import VolumeFileError
 from napari_normative.io import gzipped
 from napari_normative.io.nifti import Series, read_series, read_volume
 from napari_normative.volume import Volume
+from rawnifti import AFFINE, nifti, ramp, zipped
+from strategies import damage
 
 
 @pytest.fixture(params=["isal", "zlib"])

@@ -10,11 +10,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from rawnifti import AFFINE, header, nifti, ramp, voxels, zipped
-from strategies import AXIS_ORDERS, affines
 
 from napari_normative.io import nifti as reader
 from napari_normative.io.nifti import read_series, read_volume
+from rawnifti import AFFINE, header, nifti, ramp, voxels, zipped
+from strategies import AXIS_ORDERS, affines
 
 
 @pytest.fixture
@@ -248,7 +248,14 @@ class TestGeometry:
         block = nifti(pixdim=[1, size, 3, 4, 0, 0, 0, 0], qform_code=1)
         volume = read_volume(put("a.nii", block))
         np.testing.assert_array_equal(volume.affine, AFFINE)
-        assert any("Voxel sizes" in w for w in volume.source.warnings)
+        assert any(w.startswith("The voxel sizes in the header") for w in volume.source.warnings)
+
+    def test_voxel_sizes_that_do_not_fit_the_sform_are_said(self, put):
+        volume = read_volume(put("a.nii", nifti(pixdim=[1, 2, 3.1, 4, 0, 0, 0, 0])))
+        assert volume.source.warnings == (
+            "The voxel sizes in the header (2 × 3.1 × 4) differ from those of the sform "
+            "(2 × 3 × 4); the sform was used.",
+        )
 
     @pytest.mark.parametrize(
         "rows",

@@ -14,11 +14,11 @@ import zlib
 import nibabel as nib
 import numpy as np
 import pytest
-from rawnifti import AFFINE, header, nifti, ramp, voxels, zipped
 
 from napari_normative.errors import VolumeFileError
 from napari_normative.io.nifti import read_series, read_volume, require_signal
 from napari_normative.volume import Volume
+from rawnifti import AFFINE, header, nifti, ramp, voxels, zipped
 
 
 def refusal(path, **options) -> VolumeFileError:

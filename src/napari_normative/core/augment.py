@@ -15,9 +15,9 @@ class AugmentConfig(BaseModel):
     ----------
     flip : bool
         Left-right mirror in half of the draws.
-    scale, shear, shift_voxels : float
+    scale, shear, shift_mm : float
         Of the affine map.
-    field_voxels : float
+    field_mm : float
         Of a smooth displacement field.
     gain, gamma : float
         Of log gain and log gamma.
@@ -30,10 +30,10 @@ class AugmentConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     flip: bool = True
-    scale: float = 0.02
-    shear: float = 0.01
-    shift_voxels: float = 0.5
-    field_voxels: float = 0.7
+    scale: float = 0.01
+    shear: float = 0.005
+    shift_mm: float = 0.7
+    field_mm: float = 1.0
     gain: float = 0.02
     gamma: float = 0.04
     noise: float = 0.01
@@ -41,7 +41,11 @@ class AugmentConfig(BaseModel):
 
 
 def augment(
-    images: Tensor, masks: Tensor, config: AugmentConfig, generator: torch.Generator
+    images: Tensor,
+    masks: Tensor,
+    config: AugmentConfig,
+    spacing_mm: float,
+    generator: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return input, target and mask of changed volumes.
 
@@ -52,6 +56,7 @@ def augment(
     masks : Tensor, shape (N, 1, I, J, K)
         1 inside.
     config : AugmentConfig
+    spacing_mm : float
     generator : torch.Generator
         On the CPU; the only source of chance.
     """
@@ -71,11 +76,12 @@ def augment(
     size = torch.tensor(images.shape[2:], device=device, dtype=torch.float32)
     linear = torch.eye(3, device=device) + config.shear * normal(n, 3, 3)
     linear = linear + torch.diag_embed(config.scale * normal(n, 3))
-    shift = config.shift_voxels * normal(n, 3) * 2 / size.flip(0)
+    voxel = 2 / (spacing_mm * size.flip(0))  # a millimetre in grid_sample's units
+    shift = config.shift_mm * normal(n, 3) * voxel
     grid = F.affine_grid(torch.cat([linear, shift[..., None]], 2), list(images.shape), False)
-    knots = config.field_voxels * normal(n, 3, 5, 6, 5)
+    knots = config.field_mm * normal(n, 3, 5, 6, 5)
     field = F.interpolate(knots, size=images.shape[2:], mode="trilinear", align_corners=True)
-    grid = grid + field.permute(0, 2, 3, 4, 1) * 2 / size.flip(0)
+    grid = grid + field.permute(0, 2, 3, 4, 1) * voxel
     moved = F.grid_sample(torch.cat([images, masks], 1), grid, align_corners=False)
     images, masks = moved[:, :-1], (moved[:, -1:] > 0.5).float()
 

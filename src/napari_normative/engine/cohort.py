@@ -149,8 +149,9 @@ def _check_splits(table: pd.DataFrame, name: str) -> None:
 
 
 def _assign_splits(table: pd.DataFrame, seed: int) -> None:
-    known = table[table["split"] != ""].groupby("subject")["split"].first()
-    table["split"] = table["subject"].map(known).fillna("")
+    given = table[table["split"] != ""]
+    known = dict(zip(given["subject"], given["split"], strict=True))
+    table["split"] = [known.get(subject, "") for subject in table["subject"]]
     for _, group in table[table["split"] == ""].groupby("site", sort=True):
         subjects = sorted(set(group["subject"]))
         # Ordered by a keyed hash, so that adding people moves few of the others.

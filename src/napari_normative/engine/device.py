@@ -65,7 +65,9 @@ def choose_device(request: str = "auto") -> DeviceChoice:
     kind, _, number = name.partition(":")
     if kind != "cuda" or not (number or "0").isdigit():
         raise DeviceError(
-            "DEV-001", f"{request!r} is no device", "Use auto, cpu, cuda:0 (or another number), mps."
+            "DEV-001",
+            f"{request!r} is no device",
+            "Use auto, cpu, cuda:0 (or another number), mps.",
         )
     index = int(number or 0)
     if index >= torch.cuda.device_count():

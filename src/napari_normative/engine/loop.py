@@ -100,7 +100,8 @@ class Trainee(pl.LightningModule):
         progress = self.progress()
         images, masks = self._batch(people)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
-        seen, target, mask = augment(images, masks, self.preset.augment, generator)
+        spacing = self.preset.preprocess.spacing_mm
+        seen, target, mask = augment(images, masks, self.preset.augment, spacing, generator)
         rate = self.preset.rate * self.rate_factor * schedule(progress)
         for group in self._adam.param_groups:
             group["lr"] = rate

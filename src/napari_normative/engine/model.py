@@ -230,9 +230,7 @@ class NormativeModel:
             made, source=dataclasses.replace(made.source, warnings=("Synthetic.",))
         )
 
-    def _array(
-        self, name: str, shape: Sequence[int] | None = None
-    ) -> NDArray[Any]:
+    def _array(self, name: str, shape: Sequence[int] | None = None) -> NDArray[Any]:
         array = self._tensors.get(name)
         if array is None or (shape is not None and array.shape != tuple(shape)):
             raise _unfit(name, "missing or of another shape")

@@ -249,9 +249,7 @@ def _wide(template: Template) -> Template:
     return Template(template.image, mask)
 
 
-def _require_most(
-    people: Sequence[Person], usable: dict[str, Person], refused: list[str]
-) -> None:
+def _require_most(people: Sequence[Person], usable: dict[str, Person], refused: list[str]) -> None:
     if len(usable) < (1 - LARGEST_LOSS) * len(people):
         raise CohortError(
             "COH-005",

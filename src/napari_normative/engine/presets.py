@@ -63,8 +63,8 @@ def _brain(spacing_mm: float, **choices: object) -> Preset:
 
 
 PRESETS: dict[str, Preset] = {
-    "brain-2mm": _brain(2.0, linear_factor=2, steps=4000),
-    "brain-4mm": _brain(4.0, stem=1, linear_factor=1, widths=(16, 32, 64, 64), steps=4000),
+    "brain-2mm": _brain(2.0, linear_factor=2, steps=2400),
+    "brain-4mm": _brain(4.0, stem=1, linear_factor=1, widths=(16, 32, 64), steps=2400),
     "brain-8mm": _brain(
         8.0, stem=1, linear_factor=1, widths=(16, 32, 32), latent_size=16, steps=300,
         score=ScoreConfig(scales_mm=(8.0,), tolerance_mm=0.0, erosion_mm=8.0, minimum_ml=1.0),

@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_normative.core.calibration import Calibration
-from napari_normative.core.card import CalibrationFacts, CurvePoint, HeldOut, ModelCard, TrainingFacts
+from napari_normative.core.card import (
+    CalibrationFacts,
+    CurvePoint,
+    HeldOut,
+    ModelCard,
+    TrainingFacts,
+)
 from napari_normative.core.latent import AggregatedPosterior
 from napari_normative.core.vae import VAEConfig
 from napari_normative.engine.calibrate import calibrate, held_out

@@ -167,4 +167,3 @@ def _unknown(subject: str, why: str) -> ModelFileError:
         "Update napari-normative, or train the model again with this version.",
         subject=subject,
     )
-

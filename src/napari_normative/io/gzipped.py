@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from napari_normative.errors import VolumeFileError
 
 _zlib: ModuleType
-try:  # twice as fast inflating, twenty times deflating; the package works without it
+try:  # inflates twice as fast, deflates as small as zlib does in twenty times the time
     _zlib, _LEVEL = importlib.import_module("isal.isal_zlib"), 2
 except ImportError:
-    _zlib, _LEVEL = importlib.import_module("zlib"), 6
+    _zlib, _LEVEL = importlib.import_module("zlib"), 1
 
 GZIP_MAGIC = b"\x1f\x8b"
 HEAD_BYTES = 1024

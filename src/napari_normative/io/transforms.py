@@ -19,6 +19,8 @@ DISAGREEMENT_MM = 0.1
 """sform and qform are said to differ when a corner moves by more than this."""
 FIELD_OF_VIEW_MM = (5.0, 2500.0)
 """The longest side of a volume lies between these, or the user is asked."""
+SIZE_TOLERANCE = 0.01
+"""Voxel sizes and sform are said to differ beyond this share."""
 
 _FLATTEST = 1e-3  # volume of the voxel over the volume of a brick with the same edges
 _FARTHEST_MM = 1e6
@@ -133,9 +135,6 @@ def _choose_nifti(
         if kind not in found:
             other = next(iter(found))
             warnings.append(f"The {kind} is not usable; the {other} was used instead.")
-    sizes = header["pixdim"][1 : 1 + min(int(header["dim"][0]), 3)]
-    if not (np.isfinite(sizes) & (sizes > 0)).all():
-        warnings.append("Voxel sizes in the header are damaged; they were taken from the sform.")
     if len(found) == 2:
         gap = corner_gap_mm(found["sform"], found["qform"], shape)
         if swaps_sides(found["sform"], found["qform"]):
@@ -153,8 +152,26 @@ def _choose_nifti(
             warnings.append(
                 f"sform and qform differ by up to {gap:.3g} mm; the {trust or 'sform'} was used."
             )
-        return found[trust or "sform"], warnings
-    return next(iter(found.values())), warnings
+        chosen: Trust = trust or "sform"
+    else:
+        chosen = next(iter(found))
+    if chosen == "sform":
+        warnings.extend(_doubt_sizes(header))
+    return found[chosen], warnings
+
+
+def _doubt_sizes(header: nib.Nifti1Header) -> list[str]:
+    """Say when the voxel sizes do not fit the sform: one of the two is damaged."""
+    rank = min(int(header["dim"][0]), 3)
+    sizes = header["pixdim"][1 : rank + 1].astype(np.float64)
+    edges = np.linalg.norm(header.get_sform()[:3, :rank], axis=0)
+    if (np.abs(sizes - edges) <= SIZE_TOLERANCE * edges).all():  # NaN fails too
+        return []
+    listed = [" × ".join(f"{n:.3g}" for n in numbers) for numbers in (sizes, edges)]
+    return [
+        f"The voxel sizes in the header ({listed[0]}) differ from those of the sform "
+        f"({listed[1]}); the sform was used."
+    ]
 
 
 def corner_gap_mm(first: Affine, second: Affine, shape: tuple[int, int, int]) -> float:

@@ -9,16 +9,21 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from nibabel.freesurfer.mghformat import MGHHeader
+from nibabel.freesurfer.mghformat import MGHHeader, header_dtype
 from nibabel.nifti1 import Nifti1PairHeader
 from nibabel.nifti2 import Nifti2PairHeader
 from numpy.typing import NDArray
 
 from napari_normative.errors import OutputError
 from napari_normative.io.gzipped import gzip_bytes
+from napari_normative.io.headers import MGH_BYTES
 from napari_normative.io.transforms import stored_transforms
 from napari_normative.volume import GRID_TOLERANCE_MM, Affine, Volume, require_same_grid
 
+_TRANSFORM_FIELDS = {
+    "sform": ("srow_x", "srow_y", "srow_z"),
+    "qform": ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+}
 _SCANNER = 1
 _LABEL_INTENT = 1002
 _NIFTI1_MOST = 32767
@@ -216,15 +221,14 @@ def _copy_grid(source: nib.Nifti1Header, header: nib.Nifti1Header, volume: Volum
     else:
         unit = np.linalg.norm(source.get_sform()[:3, :3], axis=0)
         header["pixdim"][:4] = [1, *unit]
-    if "sform" in usable:
-        header["sform_code"] = source["sform_code"]
-        for row in ("srow_x", "srow_y", "srow_z"):
-            header[row] = source[row]
-    if "qform" in usable:
-        header["qform_code"] = source["qform_code"]
-    if "qform" in usable or not given:
-        for key in ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"):
-            header[key] = source[key]
+    for kind, keys in _TRANSFORM_FIELDS.items():
+        if kind in usable:
+            header[f"{kind}_code"] = source[f"{kind}_code"]
+        elif kind in given:
+            continue  # damaged: written as absent
+        for key in keys:
+            if np.isfinite(source[key]).all():
+                header[key] = source[key]
     return True
 
 
@@ -252,8 +256,8 @@ def _mgh_bytes(
         for key in ("goodRASFlag", "delta", "Mdc", "Pxyz_c"):
             header[key] = stored[key]
     voxels: bytes = values.astype(values.dtype.newbyteorder(">")).tobytes(order="F")
-    lead: bytes = header.binaryblock[:284]
-    return lead + voxels
+    lead: bytes = header.binaryblock[: header_dtype.itemsize]
+    return lead.ljust(MGH_BYTES, b"\0") + voxels
 
 
 def _cased(ending: str, target: Path) -> str:
