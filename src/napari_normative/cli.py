@@ -282,7 +282,7 @@ def sample(
     with whole_folder(out, "samples.json") as folder:
         drawn = normative.sample(count, seed=seed, temperature=temperature, device=device)
         for number, volume in enumerate(drawn, start=1):
-            write_volume(folder / f"sample_{number}.nii.gz", volume)
+            write_volume(folder / f"sample_{number:02d}.nii.gz", volume)
         record = {
             "synthetic": True,
             "notice": NOTICE,

@@ -139,10 +139,7 @@ def detection_facts(scan: Path, folder: Path, found: Detection) -> dict[str, obj
     return {
         "scan": scan.name,
         "folder": str(folder),
-        "scan_score": found.scan_score,
-        "scan_p": found.scan_p,
-        "threshold_z": found.threshold_z,
-        "candidates": len(found.candidates),
+        **found.summary(),
         "warnings": list(found.warnings),
     }
 

@@ -266,6 +266,8 @@ class TestGeometry:
             [1, 1, 0, 0, 1, 1, 0, 0, 0, 0, 4, 0],
             [2, 0, 0, math.inf, 0, 3, 0, 0, 0, 0, 4, 0],
             [2, 0, 0, 1e9, 0, 3, 0, 0, 0, 0, 4, 0],
+            [2e7, 0, 0, 0, 0, 3, 0, 0, 0, 0, 4, 0],
+            [2e3, 0, 0, 0, 0, 3e-5, 0, 0, 0, 0, 4, 0],
         ],
     )
     def test_a_useless_sform_gives_way_to_the_qform(self, put, rows):

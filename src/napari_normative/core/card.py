@@ -10,7 +10,7 @@ from napari_normative.core.config import ObjectiveConfig, VAEConfig
 from napari_normative.core.preprocess import PreprocessConfig
 from napari_normative.core.score import ScoreConfig
 
-FORMAT = "napari-normative-model/1"
+FORMAT: Literal["napari-normative-model/1"] = "napari-normative-model/1"
 RESEARCH_USE = "Research use only, not for diagnosis."
 
 

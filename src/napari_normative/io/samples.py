@@ -133,7 +133,7 @@ def _make(key: str, seed: int) -> tuple[Volume, Volume | None]:
     scan = _store(image, grid, recipe.orientation, name)
     if lesion is None:
         return scan, None
-    truth = _store(lesion.astype(np.float32), grid, recipe.orientation, f"{name}-lesion")
+    truth = _store(lesion.astype(np.float32), grid, recipe.orientation, f"{name}-truth")
     return scan, dataclasses.replace(truth, source=dataclasses.replace(truth.source, is_label=True))
 
 

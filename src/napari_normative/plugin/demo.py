@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_normative.errors import NormativeError, OutputError
+from napari_normative.plugin.layers import CANDIDATES, SCAN, facts_of, show
 
 if TYPE_CHECKING:
     from napari_normative.engine.detection import Detection
     from napari_normative.volume import Volume
 
 SAMPLES_SHOWN = 2
+VIEW_3D_DEG = (0.0, 25.0, 70.0)
 LEAST_SD = 5.0
 """A screenshot with less contrast (grey values 0 to 255) is blank."""
 LEAST_COLOURED = 2e-4
@@ -73,8 +75,6 @@ def open_window(detection: Detection) -> Any:
     """Open napari with the scan, the result layers and the dock; return the viewer."""
     import napari
 
-    from napari_normative.plugin.layers import show
-
     viewer = napari.Viewer(title="napari-normative demo")
     viewer.window.resize(1600, 1000)
     show(detection, viewer)
@@ -95,6 +95,19 @@ def _look_at(viewer: Any, detection: Detection) -> None:
     viewer.dims.set_point((0, 1, 2), (superior, anterior, right))  # layers are ordered S, A, R
 
 
+def _arrange_3d(viewer: Any) -> None:
+    """Show the volume obliquely from the front, the scan faint behind the map."""
+    for layer in viewer.layers:
+        facts = facts_of(layer)
+        if facts is not None and facts.role == SCAN:
+            layer.opacity = 0.35
+        if facts is not None and facts.role == CANDIDATES:
+            layer.contour = 0  # contours exist in planes only
+    viewer.dims.ndisplay = 3
+    viewer.reset_view()
+    viewer.scene.camera.angles = VIEW_3D_DEG
+
+
 def take_screenshots(viewer: Any, detection: Detection, out: Path) -> list[Path]:
     """Save the axial plane with its overlay, the volume in 3D and the whole window.
 
@@ -112,11 +125,10 @@ def take_screenshots(viewer: Any, detection: Detection, out: Path) -> list[Path]
         ("window.png", 2, False),
         ("volume-3d.png", 3, True),
     ):
-        viewer.dims.ndisplay = planes
         if planes == 3:
-            viewer.scene.camera.angles = (10.0, -30.0, 120.0)
-        viewer.reset_view()
-        _look_at(viewer, detection)
+            _arrange_3d(viewer)
+        else:
+            _look_at(viewer, detection)
         for _ in range(5):  # layers are sliced and drawn by later events
             QApplication.processEvents()
         picture = viewer.screenshot(str(out / name), canvas_only=canvas_only, flash=False)
@@ -155,7 +167,7 @@ def _save(detection: Detection, truth: Volume | None, out: Path) -> None:
         detection.save(folder)
     write_volume(out / f"{name}.nii.gz", detection.scan)
     if truth is not None:
-        write_volume(out / f"{truth.source.name}-true.nii.gz", truth)
+        write_volume(out / f"{truth.source.name}.nii.gz", truth)
 
 
 def _say(text: str) -> None:
