@@ -14,6 +14,7 @@ from npe2 import PluginManager
 
 from napari_normative.errors import OutputError, VolumeFileError
 from napari_normative.plugin.commands import get_reader
+from napari_normative.plugin.files import open_file
 from napari_normative.plugin.layers import facts_of
 from placed import SIGNED_ORDERS, TILTED, UPRIGHT, axis_affine, field
 
@@ -203,3 +204,51 @@ def test_a_refused_file_at_the_window_is_one_sentence(tmp_path, make_napari_view
     assert "empty.nii.gz" in notification.message
     assert str(tmp_path) not in notification.message
     assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def disagreeing(path):
+    """A file whose sform and qform are mirror images of each other."""
+    image = nib.Nifti1Image(np.arange(6000, dtype=np.float32).reshape(20, 20, 15), None)
+    image.set_sform(np.diag([2.0, 2, 2, 1]), code=1)
+    image.set_qform(np.diag([-2.0, 2, 2, 1]), code=1)
+    nib.save(image, path)
+    return path
+
+
+@pytest.mark.parametrize(("answer", "orientation"), [(0, "RAS"), (1, "LAS")])
+def test_a_person_may_choose_the_side_when_the_header_disagrees(tmp_path, answer, orientation):
+    asked = []
+
+    def ask(text, answers):
+        asked.append((text, answers))
+        return answer
+
+    path = disagreeing(tmp_path / "sides.nii.gz")
+    ((_, attributes, _),) = open_file(str(path), ask)
+    assert asked[0][1] == ("Use the sform", "Use the qform")
+    assert "left and right" in asked[0][0]
+    assert attributes["metadata"]["napari_normative"].volumes[0].orientation == orientation
+
+
+def test_without_an_answer_the_file_stays_closed(tmp_path):
+    path = disagreeing(tmp_path / "sides.nii.gz")
+    for ask in (None, lambda text, answers: None):
+        with pytest.raises(VolumeFileError, match="NIF-022"):
+            open_file(str(path), ask)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_the_question_returns_the_button_that_was_pressed(qtbot, number):
+    from qtpy.QtCore import QTimer
+    from qtpy.QtWidgets import QApplication, QMessageBox
+
+    from napari_normative.plugin.docks.questions import ask
+
+    def press():
+        (box,) = [w for w in QApplication.topLevelWidgets() if isinstance(w, QMessageBox)]
+        wanted = ["Use the sform", "Use the qform", "Do not open"][number]
+        next(b for b in box.buttons() if b.text() == wanted).click()
+
+    QTimer.singleShot(200, press)
+    answer = ask("which?", ("Use the sform", "Use the qform"))
+    assert answer == (number if number < 2 else None)
