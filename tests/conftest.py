@@ -9,10 +9,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from phantoms import phantom, write_cohort
-
 from napari_normative.engine.presets import PRESETS, Preset
 from napari_normative.io.nifti import write_volume
+from phantoms import phantom, write_cohort
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -31,7 +30,14 @@ def tiny_preset() -> Preset:
     small = PRESETS["brain-8mm"]
     space = small.preprocess.model_copy(update={"origin_mm": (-76.0, -92.0, -76.0)})
     return small.model_copy(
-        update={"title": "Phantom", "preprocess": space, "steps": 60, "latent_size": 8}
+        update={
+            "title": "Phantom",
+            "preprocess": space,
+            "widths": (8, 16, 16),
+            "steps": 40,
+            "batch": 4,
+            "latent_size": 8,
+        }
     )
 
 

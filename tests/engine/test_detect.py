@@ -9,11 +9,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from phantoms import phantom
 
 from napari_normative.engine.model import NormativeModel, load_model
 from napari_normative.errors import CancelledError, GeometryMismatchError
 from napari_normative.volume import Volume
+from phantoms import phantom
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_healthy_people_score_lower_than_the_ill(model: NormativeModel) -> None:
     healthy = model.detect(phantom(7))
     ill = model.detect(phantom(7, lesion_ml=14))
     assert healthy.scan_score < ill.scan_score
-    assert healthy.scan_p > ill.scan_p
+    assert ill.scan_p == 1 / (1 + model.calibration.n_b)
 
 
 def test_residual_is_scan_minus_reconstruction_inside_the_mask(model: NormativeModel) -> None:
@@ -102,7 +102,7 @@ def test_samples_lie_on_the_grid_of_the_scan(model: NormativeModel) -> None:
 
 def test_a_mask_confines_the_score(model: NormativeModel) -> None:
     scan = phantom(7, lesion_ml=14)
-    i, j, k = scan.shape
+    i = scan.shape[0]
     right = np.zeros(scan.shape, bool)
     right[i // 4 :] = True
     mask = scan.with_data(right & (scan.data > 0))
@@ -147,4 +147,5 @@ def test_cancel_ends_the_work(model: NormativeModel) -> None:
 def test_unloading_and_using_again_gives_the_same_map(model: NormativeModel) -> None:
     before = model.detect(phantom(7)).anomaly_z.data
     model.unload()
-    np.testing.assert_array_equal(before, model.detect(phantom(7)).anomaly_z.data)
+    # To float32 rounding: kernels may add in another order at another memory address.
+    np.testing.assert_allclose(model.detect(phantom(7)).anomaly_z.data, before, atol=1e-3)

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from napari_normative.plugin.geometry import display_grid, from_display, to_display
 from napari_normative.volume import Volume
-
 from placed import SIGNED_ORDERS, axis_affine, field, placed, rotation
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import made_detection
 from napari.components import ViewerModel
-from placed import TILTED, UPRIGHT, placed
 
 import napari_normative as nn
+from conftest import made_detection
 from napari_normative.plugin.layers import (
     SCAN,
     Outputs,
@@ -18,6 +17,7 @@ from napari_normative.plugin.layers import (
     place,
     spec_of,
 )
+from placed import TILTED, UPRIGHT, placed
 
 
 def shown(affine, samples=0):

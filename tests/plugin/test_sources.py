@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from napari.layers import Image, Labels
-from placed import TILTED, UPRIGHT, placed
 
 from napari_normative.errors import GeometryMismatchError
 from napari_normative.plugin.layers import LABELS, SCAN, spec_of
@@ -17,6 +16,7 @@ from napari_normative.plugin.sources import (
     volume_of,
 )
 from napari_normative.volume import Volume
+from placed import TILTED, UPRIGHT, placed
 
 
 def layer_of(volumes, role=SCAN):
@@ -54,7 +54,7 @@ def test_changed_values_are_compared_as_they_are_on_the_same_grid(affine):
 def test_a_moved_layer_is_taken_where_it_lies_now():
     volume = placed(UPRIGHT)
     layer = layer_of([volume])
-    layer.translate = np.array(layer.translate) + (0, 0, 7)  # 7 mm to the right
+    layer.translate = np.array(layer.translate) + np.array((0, 0, 7))  # 7 mm to the right
     taken = snapshot(layer)
     assert taken.moved
     np.testing.assert_allclose(

@@ -114,4 +114,5 @@ def voxel_statistics(people: list[FloatArray], masks: list[Mask]) -> tuple[Float
 def z_tail(maps: list[FloatArray]) -> NDArray[np.float64]:
     """Return ``|z|`` exceeded by each fraction of ``TAIL`` over healthy maps."""
     values = np.concatenate([np.abs(z[z != 0]) for z in maps])
-    return np.quantile(values, 1 - TAIL).astype(np.float64)
+    tail: NDArray[np.float64] = np.quantile(values, 1 - TAIL).astype(np.float64)
+    return tail

@@ -11,7 +11,7 @@ from napari_normative.core.preprocess import PreprocessConfig
 from napari_normative.core.score import ScoreConfig
 from napari_normative.core.vae import VAEConfig
 
-FORMAT = "napari-normative-model/1"
+FORMAT: Literal["napari-normative-model/1"] = "napari-normative-model/1"
 RESEARCH_USE = "Research use only, not for diagnosis."
 
 

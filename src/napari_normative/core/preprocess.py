@@ -264,7 +264,8 @@ def bias_field(
     ratio = np.clip(ratio - ratio[inside].mean(), -np.log(2), np.log(2))
     factors = [n / m for n, m in zip(image.shape, ratio.shape, strict=True)]
     full = ndimage.zoom(ratio, factors, order=1, grid_mode=True, mode="nearest")
-    return np.exp(full).astype(np.float32)
+    field: FloatArray = np.exp(full).astype(np.float32)
+    return field
 
 
 def restore(

@@ -155,7 +155,8 @@ def _centre_of_mass(data: FloatArray, grid: Grid) -> NDArray[np.float64]:
         for axis, n in enumerate(data.shape)
     ]
     centre: NDArray[np.float64] = np.array(index) / float(weight.sum()) * grid.spacing_mm
-    return centre + np.array(grid.origin_mm)
+    centre += np.array(grid.origin_mm)
+    return centre
 
 
 def _starts(

@@ -82,11 +82,13 @@ def tolerant_residual(
     low = ndimage.grey_erosion(reconstruction, footprint=ball)
     high = ndimage.grey_dilation(reconstruction, footprint=ball)
     beyond = np.maximum(image - high, 0) + np.minimum(image - low, 0)
-    return (0.5 * (plain + beyond)).astype(np.float32)
+    signed: FloatArray = (0.5 * (plain + beyond)).astype(np.float32)
+    return signed
 
 
 def smooth_inside(data: FloatArray, mask: Mask, sigma_voxels: float) -> FloatArray:
     """Gaussian smoothing of the signed data inside the mask; nothing leaks in from outside."""
     weight = ndimage.gaussian_filter(mask.astype(np.float32), sigma_voxels, truncate=3.0)
     value = ndimage.gaussian_filter(np.where(mask, data, 0), sigma_voxels, truncate=3.0)
-    return np.where(mask, value / np.maximum(weight, 1e-3), 0).astype(np.float32)
+    smooth: FloatArray = np.where(mask, value / np.maximum(weight, 1e-3), 0).astype(np.float32)
+    return smooth

@@ -139,7 +139,8 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return an array of the shape of ``x``."""
         h = self.conv1(F.silu(self.norm1(x)))
-        return x + self.conv2(F.silu(self.norm2(h)))
+        out: Tensor = x + self.conv2(F.silu(self.norm2(h)))
+        return out
 
 
 def _upsample(x: Tensor, factor: int) -> Tensor:
@@ -252,7 +253,8 @@ class LinearBranch(nn.Module):
         with torch.autocast(centred.device.type, enabled=False):
             coarse = F.avg_pool3d(centred.float(), self.factor).flatten(2)
             values = coarse[:, :, self.voxels.long()].flatten(1)
-            return values @ self.basis.T / self.scale
+            whitened: Tensor = values @ self.basis.T / self.scale
+            return whitened
 
     def decode(self, z: Tensor) -> Tensor:
         """Whitened coordinates (N, Z) to deviations from the mean (N, C, I, J, K)."""

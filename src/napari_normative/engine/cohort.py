@@ -75,10 +75,8 @@ def read_cohort(source: str | Path, *, seed: int = 0) -> list[Person]:
     table["site"] = [s or p.parent.name for s, p in zip(table["site"], paths, strict=True)]
     _check_splits(table, path.name)
     _assign_splits(table, seed)
-    people = [
-        Person(p, row.subject, row.site, row.split)
-        for p, row in zip(paths, table.itertuples(index=False), strict=True)
-    ]
+    columns = (table[name].tolist() for name in ("subject", "site", "split"))
+    people = [Person(*row) for row in zip(paths, *columns, strict=True)]
     require_enough(people, path.name)
     return people
 

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from napari_normative.core.candidates import Candidate
-from napari_normative.io.atomic import write_atomically
+from napari_normative.io.atomic import replace_files
 from napari_normative.io.nifti import write_volume
 from napari_normative.volume import Mask, Volume
 
@@ -101,7 +101,7 @@ class Detection:
             ("candidates.tsv", text),
             ("detection.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n"),
         ):
-            write_atomically(target / name, content.encode())
+            replace_files({target / name: content.encode()})
             written.append(target / name)
         return written
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_normative import __version__
 from napari_normative.core.candidates import components, describe
 from napari_normative.core.card import RESEARCH_USE
 from napari_normative.core.preprocess import prepare, restore, scored_mask
@@ -110,7 +109,7 @@ def detect(
             "the map may show scanner or contrast rather than disease."
         )
     provenance: dict[str, Any] = {
-        "software": f"napari-normative {__version__}",
+        "software": f"napari-normative {versions()['napari-normative']}",
         "notice": RESEARCH_USE,
         "created_utc": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": versions(),
@@ -228,6 +227,5 @@ def versions() -> dict[str, str]:
     import platform
     from importlib import metadata
 
-    names = ("torch", "numpy", "scipy", "SimpleITK", "nibabel", "scikit-image")
-    found = {name: metadata.version(name) for name in names}
-    return {"napari-normative": __version__, "python": platform.python_version(), **found}
+    names = ("napari-normative", "torch", "numpy", "scipy", "SimpleITK", "nibabel", "scikit-image")
+    return {"python": platform.python_version(), **{n: metadata.version(n) for n in names}}

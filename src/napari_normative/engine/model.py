@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
 from napari_normative.core.calibration import Calibration
@@ -20,14 +21,13 @@ from napari_normative.core.preprocess import Template
 from napari_normative.engine.detection import Detection
 from napari_normative.errors import GeometryMismatchError, ModelFileError
 from napari_normative.io.checkpoint import Tensors, load_model_file, save_model_file
-from napari_normative.volume import FloatArray, Source, Volume
+from napari_normative.volume import FloatArray, Volume
 
 if TYPE_CHECKING:
-    import nibabel as nib
-
     from napari_normative.core.vae import VAE
 
-    ScanLike = str | Path | Volume | nib.spatialimages.SpatialImage | tuple[NDArray[Any], Any]
+ScanLike: TypeAlias = str | Path | Volume | SpatialImage | tuple[NDArray[Any], Any]
+"""A path, a Volume, a nibabel image, or an array with its voxel-to-world affine."""
 
 Progress = Callable[[str, float], None]
 Cancel = Callable[[], bool]
@@ -341,15 +341,3 @@ def _unfit(what: str, why: str) -> ModelFileError:
         f"{what} does not fit the card ({why})",
         "The file was changed after training; use the original.",
     )
-
-
-__all__ = [
-    "Detection",
-    "EncodedScan",
-    "ModelEntry",
-    "NormativeModel",
-    "Source",
-    "as_volume",
-    "available_models",
-    "load_model",
-]

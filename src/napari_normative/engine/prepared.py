@@ -23,8 +23,8 @@ from napari_normative.core.preprocess import (
 from napari_normative.engine.cohort import Person
 from napari_normative.engine.presets import Preset
 from napari_normative.errors import CohortError, NormativeError
-from napari_normative.io.checkpoint import pack, unpack
-from napari_normative.io.atomic import write_atomically
+from napari_normative.io.atomic import replace_files
+from napari_normative.io.checkpoint import Tensors, pack, unpack
 from napari_normative.io.nifti import read_volume, require_signal
 from napari_normative.volume import FloatArray, Mask
 
@@ -167,7 +167,7 @@ class _Cache:
 
     def load(self, key: str) -> tuple[NDArray[np.float16], Mask]:
         tensors = unpack(self.path(key).read_bytes(), key)[0]
-        return tensors["image"].astype(np.float16), tensors["mask"] > 0
+        return tensors["image"].astype(np.float16), tensors["mask"].astype(bool)
 
     def valid(self, key: str) -> bool:
         try:
@@ -177,8 +177,8 @@ class _Cache:
         return True
 
     def store(self, key: str, image: FloatArray, mask: Mask, facts: dict[str, object]) -> None:
-        tensors = {"image": image.astype(np.float16), "mask": mask.astype(np.uint8)}
-        write_atomically(self.path(key), pack(tensors, json.dumps(facts)))
+        tensors: Tensors = {"image": image.astype(np.float16), "mask": mask.astype(np.uint8)}
+        replace_files({self.path(key): pack(tensors, json.dumps(facts))})
 
 
 def _pass(
@@ -227,9 +227,9 @@ def _own_template(
     total = np.zeros(preset.preprocess.shape)
     count = np.zeros(preset.preprocess.shape)
     for key in train:
-        image, mask = cache.load(key)
-        total += image.astype(np.float64)
-        count += mask
+        one, own = cache.load(key)
+        total += one.astype(np.float64)
+        count += own
     if preset.augment.flip:
         total, count = total + total[::-1], count + count[::-1]
         share = count / (2 * len(train))
@@ -238,7 +238,7 @@ def _own_template(
     mask = share > 0.5
     if preset.preprocess.alignment == "affine":
         mask = ndimage.binary_fill_holes(mask)
-    image = np.where(mask, total / np.maximum(count, 1), 0).astype(np.float32)
+    image: FloatArray = np.where(mask, total / np.maximum(count, 1), 0).astype(np.float32)
     quantiles = [tuple(np.array(cache.facts(key)["quantiles"], dtype=float)) for key in train]
     return Template(image, mask), with_reference(preset.preprocess, quantiles)
 

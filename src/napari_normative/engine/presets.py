@@ -59,7 +59,7 @@ def _brain(spacing_mm: float, **choices: object) -> Preset:
     space = PreprocessConfig(
         shape=(i, j, k), spacing_mm=spacing_mm, origin_mm=(-80 + half, -111 + half, -71 + half)
     )
-    return Preset(title="Adult brain", modality="T1-weighted MRI", preprocess=space, **choices)  # type: ignore[arg-type]
+    return Preset(title="Adult brain", modality="T1-weighted MRI", preprocess=space, **choices)
 
 
 PRESETS: dict[str, Preset] = {

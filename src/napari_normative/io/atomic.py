@@ -2,42 +2,57 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from napari_normative.errors import OutputError
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write bytes so that ``path`` holds either its old content or all of the new.
+def replace_files(parts: Mapping[Path, bytes]) -> None:
+    """Write files beside their targets, flush them to disk, then rename them into place.
 
-    Temporary file in the same folder, fsync, rename, fsync of the folder.
+    All lie in one folder, which is made when it is missing.
 
     Raises
     ------
     OutputError
-        ``OUT-001`` when the disk is full or the folder cannot be written.
+        ``OUT-002`` if anything fails before the first rename; the targets are as they were.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    waiting: dict[Path, Path] = {}
+    target = next(iter(parts))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-        if hasattr(os, "O_DIRECTORY"):
-            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for target, block in parts.items():
+            waiting[target] = target.with_name(f".{uuid.uuid4().hex}.part")
+            with waiting[target].open("xb") as handle:
+                handle.write(block)
+                handle.flush()
+                os.fsync(handle.fileno())
+        for target, temporary in waiting.items():
+            temporary.replace(target)
+        _sync_folder(target.parent)
+    except BaseException as error:
+        for temporary in waiting.values():
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         raise OutputError(
-            "OUT-001",
-            f"it cannot be written ({error.strerror or error})",
-            "Free disk space or choose a folder you may write to; an earlier file is unchanged.",
-            subject=path.name,
+            "OUT-002",
+            f"the file cannot be written ({error.strerror or error})",
+            "Free space or choose another folder, then run it again.",
+            subject=target.name,
         ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut, where the system knows how."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -20,7 +20,7 @@ from safetensors.numpy import save as save_tensors
 
 from napari_normative.core.card import FORMAT, ModelCard
 from napari_normative.errors import ModelFileError
-from napari_normative.io.atomic import write_atomically
+from napari_normative.io.atomic import replace_files
 
 Tensors = dict[str, NDArray[np.generic]]
 
@@ -72,7 +72,7 @@ def save_model_file(path: Path, card: ModelCard, tensors: Tensors) -> str:
     """
     _require_finite(tensors, path.name)
     data = pack(tensors, card.model_dump_json())
-    write_atomically(path, data)
+    replace_files({path: data})
     return unpack(data, path.name)[2]
 
 
@@ -113,7 +113,7 @@ def load_model_file(path: Path) -> tuple[ModelCard, Tensors, str]:
 def save_checkpoint(folder: Path, step: int, tensors: Tensors, facts: dict[str, object]) -> Path:
     """Write a training checkpoint and delete all but the newest three."""
     path = folder / f"step-{step:08d}.safetensors"
-    write_atomically(path, pack(tensors, json.dumps(facts)))
+    replace_files({path: pack(tensors, json.dumps(facts))})
     for old in sorted(folder.glob("step-*.safetensors"))[:-3]:
         old.unlink(missing_ok=True)
     return path
