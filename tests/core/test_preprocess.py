@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from phantoms import phantom
 from scipy import ndimage
 
 from napari_normative.core.grid import Grid, resample
@@ -26,6 +25,7 @@ from napari_normative.core.preprocess import (
 from napari_normative.core.register import Alignment, align
 from napari_normative.errors import GeometryMismatchError, PreprocessError
 from napari_normative.volume import Volume
+from phantoms import phantom
 
 CONFIG = PreprocessConfig(
     shape=(40, 48, 40), spacing_mm=4.0, origin_mm=(-78.0, -94.0, -78.0), alignment="none"
