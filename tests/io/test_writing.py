@@ -292,6 +292,15 @@ class TestFailure:
         assert "File too large" in done.stdout
         assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
+    def test_an_interruption_leaves_no_rubbish(self, tmp_path, monkeypatch):
+        def interrupt(_):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(os, "fsync", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            write_volume(tmp_path / "o.nii", Volume.from_array(ramp(), AFFINE))
+        assert list(tmp_path.iterdir()) == []
+
     def test_a_rename_that_fails_leaves_no_rubbish(self, tmp_path):
         (tmp_path / "o.nii").mkdir()
         with pytest.raises(OutputError, match=r"OUT-002"):

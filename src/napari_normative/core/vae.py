@@ -236,6 +236,7 @@ class VAE(nn.Module):
             if config.linear_factor:
                 self.linear = LinearBranch(config)
             nn.init.zeros_(self.to_latent.weight)
+            nn.init.zeros_(self.to_latent.bias)
         else:
             self.to_latent = Conv3d(width, 2 * size, 1)
             self.decoder = Decoder(config, size)
