@@ -215,6 +215,13 @@ class TestGeometry:
         np.testing.assert_allclose(volume.affine, AFFINE, rtol=1e-6)
         assert any(word in w for w in volume.source.warnings)
 
+    def test_a_length_unit_nobody_knows_is_taken_for_millimetres(self, put):
+        volume = read_volume(put("a.nii", nifti(xyzt_units=5)))
+        np.testing.assert_array_equal(volume.affine, AFFINE)
+        assert volume.source.warnings == (
+            "The length unit (code 5) is unknown; millimetres were assumed.",
+        )
+
     def test_sform_wins_over_a_different_qform_and_the_distance_is_said(self, put):
         # qform: same directions, one corner (here all) 5 mm away
         block = _both(shift=5.0)
@@ -266,6 +273,9 @@ class TestGeometry:
             [1, 1, 0, 0, 1, 1, 0, 0, 0, 0, 4, 0],
             [2, 0, 0, math.inf, 0, 3, 0, 0, 0, 0, 4, 0],
             [2, 0, 0, 1e9, 0, 3, 0, 0, 0, 0, 4, 0],
+            [2, 2, 0, 0, 0, 3e-4, 0, 0, 0, 0, 4, 0],
+            [2e7, 0, 0, 0, 0, 3, 0, 0, 0, 0, 4, 0],
+            [2e3, 0, 0, 0, 0, 3e-5, 0, 0, 0, 0, 4, 0],
         ],
     )
     def test_a_useless_sform_gives_way_to_the_qform(self, put, rows):

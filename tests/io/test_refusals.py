@@ -120,6 +120,7 @@ def test_the_header_half_is_missing(refused):
         nifti()[:200],
         nifti()[:347],
         b"\x5c\x01\x00\x01" + nifti()[4:],
+        nib.Nifti2Image(ramp(), AFFINE).to_bytes()[:500],
         nifti(vox_offset=300),
         nifti(vox_offset=352.5),
         nifti(vox_offset=math.nan),
@@ -306,6 +307,7 @@ class TestGeometry:
             ([0, 0, 0], 1),  # RAS beside LAS: a mirror image
             ([0, 0, math.sqrt(0.5)], -1),  # left and right have become front and back
             ([0, 0, 0], -1),  # RAI: turned about y, right has become left
+            ([0, 0, 1], 1),  # LPS: the first axis agrees, and yet a mirror image
         ],
     )
     def test_left_and_right_are_not_guessed(self, refused, quatern, qfac):

@@ -251,7 +251,7 @@ class TestFailure:
 
     def test_a_folder_that_cannot_be_made(self, tmp_path):
         (tmp_path / "file").write_text("no folder")
-        with pytest.raises(OutputError, match=r"OUT-002.*o\.nii: .*Not a directory"):
+        with pytest.raises(OutputError, match=r"OUT-002.*o\.nii: .*(Not a directory|File exists)"):
             write_volume(tmp_path / "file" / "o.nii", Volume.from_array(ramp(), AFFINE))
 
     @pytest.mark.skipif(sys.platform == "win32", reason="folder permissions are POSIX")
@@ -291,6 +291,15 @@ class TestFailure:
         assert done.stdout.startswith("[OUT-002]"), done.stderr
         assert "File too large" in done.stdout
         assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+    def test_an_interruption_leaves_no_rubbish(self, tmp_path, monkeypatch):
+        def interrupt(_):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(os, "fsync", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            write_volume(tmp_path / "o.nii", Volume.from_array(ramp(), AFFINE))
+        assert list(tmp_path.iterdir()) == []
 
     def test_a_rename_that_fails_leaves_no_rubbish(self, tmp_path):
         (tmp_path / "o.nii").mkdir()

@@ -57,11 +57,15 @@ def expected_code(path: Path) -> str | None:
     return codes[0] if codes else None
 
 
+def readable() -> list[Path]:
+    return [path for path in files() if expected_code(path) is None]
+
+
 def test_there_are_246_files():
     assert len(files()) == 246
 
 
-@pytest.mark.parametrize("path", files() if ZOO.is_dir() else [], ids=str)
+@pytest.mark.parametrize("path", files(), ids=str)
 def test_every_file_reads_as_nibabel_reads_it_or_is_refused_by_name(path):
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
     start = time.perf_counter()
@@ -94,10 +98,8 @@ def test_48_axis_orders_look_and_measure_identical():
         np.testing.assert_allclose(canonical.affine, reference.affine, atol=1e-4)
 
 
-@pytest.mark.parametrize("path", files() if ZOO.is_dir() else [], ids=str)
+@pytest.mark.parametrize("path", readable(), ids=str)
 def test_results_lie_where_the_source_lies_in_any_program(path, tmp_path):
-    if expected_code(path) is not None:
-        pytest.skip("refused")
     source = read_series(ZOO / path).first
     written = nib.load(write_volume(tmp_path / "result.nii.gz", source))
     original = nib.load(ZOO / path)

@@ -54,7 +54,7 @@ def test_changed_values_are_compared_as_they_are_on_the_same_grid(affine):
 def test_a_moved_layer_is_taken_where_it_lies_now():
     volume = placed(UPRIGHT)
     layer = layer_of([volume])
-    layer.translate = np.array(layer.translate) + np.array((0, 0, 7))  # 7 mm to the right
+    layer.translate = layer.translate + np.array([0, 0, 7])  # 7 mm to the right
     taken = snapshot(layer)
     assert taken.moved
     np.testing.assert_allclose(

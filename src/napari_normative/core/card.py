@@ -6,10 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from napari_normative.core.objective import ObjectiveConfig
+from napari_normative.core.config import ObjectiveConfig, VAEConfig
 from napari_normative.core.preprocess import PreprocessConfig
 from napari_normative.core.score import ScoreConfig
-from napari_normative.core.vae import VAEConfig
 
 FORMAT: Literal["napari-normative-model/1"] = "napari-normative-model/1"
 RESEARCH_USE = "Research use only, not for diagnosis."

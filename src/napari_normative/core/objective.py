@@ -6,37 +6,14 @@ import math
 from typing import Literal, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from napari_normative.core.config import ObjectiveConfig
 from napari_normative.core.vae import Latent
 
 LOG_SIGMA_FLOOR = -4.0
 ACTIVE_NATS = 0.01
 """A latent direction whose mean KL exceeds this is counted as active."""
-
-
-class ObjectiveConfig(BaseModel):
-    """What training maximises.
-
-    Attributes
-    ----------
-    likelihood : {"gaussian", "laplace"}
-        Of a voxel given the reconstruction, with the scale that is optimal for the batch.
-    beta : float
-        Weight of the KL; 1 is the ELBO, 0 a plain autoencoder.
-    free_nats : float
-        KL per latent direction (batch mean) that costs nothing.
-    warmup : float
-        Share of training over which ``beta`` rises from 0.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    likelihood: Literal["gaussian", "laplace"] = "gaussian"
-    beta: float = Field(1.0, ge=0)
-    free_nats: float = Field(0.05, ge=0)
-    warmup: float = Field(0.2, ge=0, le=1)
 
 
 class Terms(NamedTuple):

@@ -21,6 +21,11 @@ WORKING_MM = 4.0
 
 RIM_MM = 12.0
 
+GOOD_SIMILARITY = 0.75
+"""Below this, tilted starting positions are tried as well."""
+
+TILT_RAD = float(np.radians(22))
+
 LARGEST_SCALE = 1.8
 """Adult heads differ from a template by less than this in any direction."""
 
@@ -92,25 +97,38 @@ def align(
     moving = _to_sitk(moving_data, moving_grid)
 
     centre = _centre_of_mass(_blocks(template * mask, factor), coarse)
-    best, best_value = None, np.inf
-    for start in _starts(moving_data, moving_grid, centre, coarse):
-        transform, value = _similarity_step(fixed, fixed_mask, moving, centre, start, seed)
-        if value < best_value:
-            best, best_value = transform, value
-    if best is None:
-        raise _failure(scan, "the optimiser found no overlap with the template")
-    matrix = _affine_step(fixed, fixed_mask, moving, best, seed)
+    starts = _starts(moving_data, moving_grid, centre, coarse)
 
-    scales = np.linalg.svd(matrix[:3, :3], compute_uv=False)
-    if scales.max() > LARGEST_SCALE or scales.min() < 1 / LARGEST_SCALE:
-        raise _failure(scan, f"it would have to be scaled by {scales.max():.2f}")
-    scan_to_template: Affine = np.linalg.inv(matrix).astype(np.float64)
-    warped = resample(
-        moving_data, scan_to_template @ moving_grid.affine, coarse.shape, coarse.affine
-    )
-    ceiling = np.percentile(warped[inside], 98) if warped[inside].any() else 1.0
-    similarity = correlation(np.clip(warped, 0, ceiling)[rim], _blocks(template, factor)[rim])
-    return Alignment(scan_to_template, similarity)
+    def search(tilts: tuple[float, ...]) -> Alignment | None:
+        tries = [
+            _similarity_step(fixed, fixed_mask, moving, centre, start, tilt, seed)
+            for start in starts
+            for tilt in tilts
+        ]
+        transform, value = min(tries, key=lambda attempt: attempt[1])
+        if transform is None or not np.isfinite(value):
+            return None
+        matrix = _affine_step(fixed, fixed_mask, moving, transform, seed)
+        scales = np.linalg.svd(matrix[:3, :3], compute_uv=False)
+        if scales.max() > LARGEST_SCALE or scales.min() < 1 / LARGEST_SCALE:
+            return None
+        to_template: Affine = np.linalg.inv(matrix).astype(np.float64)
+        warped = resample(
+            moving_data, to_template @ moving_grid.affine, coarse.shape, coarse.affine
+        )
+        ceiling = np.percentile(warped[inside], 98) if warped[inside].any() else 1.0
+        similarity = correlation(np.clip(warped, 0, ceiling)[rim], _blocks(template, factor)[rim])
+        return Alignment(to_template, similarity)
+
+    found = search((0.0,))
+    if found is None or found.similarity < GOOD_SIMILARITY:
+        # A chin far up or down: rare, so looked for only when nothing else fits.
+        tilted = search((-TILT_RAD, TILT_RAD))
+        if tilted is not None and (found is None or tilted.similarity > found.similarity):
+            found = tilted
+    if found is None:
+        raise _failure(scan, f"no map within a scale of {LARGEST_SCALE:g} was found")
+    return found
 
 
 def correlation(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
@@ -197,6 +215,7 @@ def _similarity_step(
     moving: sitk.Image,
     centre: NDArray[np.float64],
     start: NDArray[np.float64],
+    tilt_rad: float,
     seed: int,
 ) -> tuple[sitk.Similarity3DTransform | None, float]:
     import SimpleITK as sitk
@@ -204,6 +223,7 @@ def _similarity_step(
     transform = sitk.Similarity3DTransform()
     transform.SetCenter(centre.tolist())
     transform.SetTranslation(start.tolist())
+    transform.SetRotation((1.0, 0.0, 0.0), tilt_rad)
     method = _method(fixed_mask, seed)
     method.SetInitialTransform(transform, inPlace=True)
     method.SetOptimizerAsRegularStepGradientDescent(4.0, 0.2, 60, relaxationFactor=0.6)

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from napari_normative.core.augment import AugmentConfig
-from napari_normative.core.objective import ObjectiveConfig
+from napari_normative.core.config import ObjectiveConfig
 from napari_normative.core.preprocess import PreprocessConfig
 from napari_normative.core.score import ScoreConfig
 

@@ -22,8 +22,8 @@ from napari_normative.core.card import (
     ModelCard,
     TrainingFacts,
 )
+from napari_normative.core.config import VAEConfig
 from napari_normative.core.latent import AggregatedPosterior
-from napari_normative.core.vae import VAEConfig
 from napari_normative.engine.calibrate import calibrate, held_out
 from napari_normative.engine.cohort import counts, read_cohort, require_enough
 from napari_normative.engine.device import bf16_is_fast, choose_device

@@ -201,8 +201,6 @@ class StoredFile:
                         machine = _zlib.decompressobj(_GZIP_WRAPPER)
                     yield machine.decompress(rest, most)
                     rest = machine.unused_data if machine.eof else machine.unconsumed_tail
-            while not machine.eof and (block := machine.decompress(b"", most)):
-                yield block
         except _zlib.error as error:
             raise _damaged(self.name, error) from error
         if not machine.eof:

@@ -234,7 +234,7 @@ def _nifti_shape(header: nib.Nifti1Header, name: str) -> tuple[int, int, int, in
 
 
 def _four(dims: list[int], name: str) -> tuple[int, int, int, int]:
-    while len(dims) > 3 and dims[-1] == 1:
+    while len(dims) > 4 and dims[-1] == 1:
         dims = dims[:-1]
     if len(dims) > 4:
         size = " × ".join(map(str, dims))

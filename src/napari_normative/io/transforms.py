@@ -23,6 +23,7 @@ SIZE_TOLERANCE = 0.01
 """Voxel sizes and sform are said to differ beyond this share."""
 
 _FLATTEST = 1e-3  # volume of the voxel over the volume of a brick with the same edges
+_LONGEST = 1e6  # longest edge of a voxel over its shortest
 _FARTHEST_MM = 1e6
 _SAME_SIDE = np.cos(np.radians(45))
 _UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 1e-3}
@@ -37,8 +38,7 @@ def unit_mm(header: nib.Nifti1Header) -> float:
 def stored_transforms(header: nib.Nifti1Header) -> dict[Trust, Affine]:
     """Return the transforms of a NIfTI header that are given and usable, in mm.
 
-    A transform is usable when it is finite, invertible, and neither flat nor farther
-    than a kilometre away.
+    What is usable says :func:`is_usable`.
     """
     usable: dict[Trust, Affine] = {}
     scale = np.diag([unit_mm(header)] * 3 + [1.0])
@@ -54,14 +54,17 @@ def stored_transforms(header: nib.Nifti1Header) -> dict[Trust, Affine]:
 
 
 def is_usable(matrix: Affine) -> bool:
-    """Whether a voxel-to-world matrix in mm is finite, invertible and within a kilometre."""
+    """Whether a voxel-to-world matrix in mm can be inverted without losing positions.
+
+    It is finite, its voxels are neither flat nor needles, and all is within a kilometre.
+    """
     if not np.isfinite(matrix).all():
         return False
     edges = np.linalg.norm(matrix[:3, :3], axis=0)
     volume = abs(np.linalg.det(matrix[:3, :3]))
     return bool(
-        np.isfinite(edges).all()
-        and edges.min() >= 1e-6
+        edges.min() >= 1e-6
+        and edges.max() <= min(_FARTHEST_MM, _LONGEST * edges.min())
         and volume >= max(1e-9, _FLATTEST * float(np.prod(edges)))
         and np.abs(matrix[:3, 3]).max() <= _FARTHEST_MM
     )

@@ -26,7 +26,8 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[Any]] 
 def read(path: str | list[str]) -> list[Any]:
     """Read a volume file into layers.
 
-    A refused file is a notification at the window, and an exception in a script.
+    A refused file is a notification at the window, and an exception in a script. Where a
+    person can decide (left and right, size), the window asks.
 
     Raises
     ------
@@ -35,13 +36,17 @@ def read(path: str | list[str]) -> list[Any]:
     """
     from napari_normative.plugin.files import in_window, open_file, report
 
-    try:
-        layers = open_file(path[0] if isinstance(path, list) else path)
-    except NormativeError as error:
-        if not in_window():
-            raise
-        report(error)
-        return [(None,)]
+    file = path[0] if isinstance(path, list) else path
+    if not in_window():
+        layers = open_file(file)
+    else:
+        from napari_normative.plugin.docks.questions import ask
+
+        try:
+            layers = open_file(file, ask)
+        except NormativeError as error:
+            report(error)
+            return [(None,)]
     prepare_current_viewer()
     return layers
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from napari_normative.errors import NormativeError, OutputError
+from napari_normative.errors import NormativeError, OutputError, VolumeFileError
 from napari_normative.plugin.layers import LABELS, SCAN, spec_of
 from napari_normative.plugin.sources import Snapshot, labels_of, snapshot, volume_of
 from napari_normative.volume import Volume
@@ -23,8 +25,23 @@ def layer_of(volumes: list[Volume], name: str) -> LayerTuple:
     return spec_of(volumes, name, SCAN, colormap="gray").as_tuple()
 
 
-def open_file(path: str) -> list[LayerTuple]:
+Ask = Callable[[str, tuple[str, ...]], int | None]
+
+_QUESTIONS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
+    "NIF-022": (("Use the sform", {"trust": "sform"}), ("Use the qform", {"trust": "qform"})),
+    "NIF-023": (("The size is right", {"any_size": True}),),
+}
+"""Refusals that a person may answer: what can be said, and what it means to the reader."""
+
+
+def open_file(path: str, ask: Ask | None = None) -> list[LayerTuple]:
     """Read a file into one layer; a series gets a leading axis to scroll.
+
+    Parameters
+    ----------
+    path : str
+    ask : callable of (text, answers), optional
+        Puts a question to a person and returns the number of the answer, None for none.
 
     Raises
     ------
@@ -33,9 +50,19 @@ def open_file(path: str) -> list[LayerTuple]:
     """
     from napari_normative.io.nifti import read_series
 
-    series = read_series(path)
-    volumes = [series.volume(index) for index in range(series.data.shape[-1])]
-    return [layer_of(volumes, series.first.source.name)]
+    chosen: dict[str, Any] = {}
+    while True:
+        try:
+            series = read_series(path, **chosen)
+        except VolumeFileError as error:
+            answers = _QUESTIONS.get(error.code, ())
+            number = ask(str(error), tuple(a for a, _ in answers)) if ask and answers else None
+            if number is None:
+                raise
+            chosen |= answers[number][1]
+        else:
+            volumes = [series.volume(index) for index in range(series.data.shape[-1])]
+            return [layer_of(volumes, series.first.source.name)]
 
 
 def make_sample_layers(key: str) -> list[LayerTuple]:
@@ -135,6 +162,8 @@ def file_stem(name: str) -> str:
 
 def in_window() -> bool:
     """Whether a person at the window, not a script, caused the present call."""
+    if "qtpy.QtCore" not in sys.modules:  # no window without it, and it may not be installed
+        return False
     from qtpy.QtCore import QThread
 
     thread = QThread.currentThread()

@@ -20,6 +20,7 @@ from napari_normative.plugin.looks import (
     diverging_colormap,
     image_limits,
     magnitude_colormap,
+    magnitude_limits,
     signed_limit,
 )
 from napari_normative.volume import Volume
@@ -58,10 +59,8 @@ class LayerFacts:
     origin : str
         Which scan the layer belongs to; equal for a scan and its results.
     digest : str
-        Of the displayed values when the layer was made; empty for images. A label layer
+        Of the displayed values when the layer was made; empty for result images. A layer
         whose values no longer have it was edited.
-    outside : float
-        Shown where a resampled volume has no voxel.
     provenance : dict
         Of the detection, for results.
     """
@@ -71,7 +70,6 @@ class LayerFacts:
     role: str
     origin: str
     digest: str = ""
-    outside: float = 0.0
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LayerFacts:
@@ -126,7 +124,7 @@ def facts_of(layer: Any) -> LayerFacts | None:
 
 
 def is_edited(layer: Any) -> bool:
-    """Whether somebody changed the values of a label layer of ours since it was made."""
+    """Whether somebody changed the values of a layer of ours since it was made."""
     facts = facts_of(layer)
     return facts is not None and bool(facts.digest) and content_digest(layer.data) != facts.digest
 
@@ -182,11 +180,12 @@ def spec_of(
     digest = ""
     if is_label:
         data = _label_array(data)  # type: ignore[arg-type]
-        digest = content_digest(data)
     elif "contrast_limits" not in attributes:
         attributes["contrast_limits"] = image_limits(data)
+    if is_label or role == SCAN:
+        digest = content_digest(data)
     facts = LayerFacts(
-        tuple(volumes), grid, role, origin or origin_of(first), digest, empty, provenance or {}
+        tuple(volumes), grid, role, origin or origin_of(first), digest, provenance or {}
     )
     attributes = {
         "name": name,
@@ -273,8 +272,8 @@ def detection_layers(
                 magnitude,
                 ABS_Z,
                 colormap=magnitude_colormap(),
-                contrast_limits=(0.0, signed_limit(magnitude.data)),
-                blending="additive",
+                contrast_limits=magnitude_limits(magnitude.data, detection.threshold_z),
+                blending="translucent_no_depth",
                 rendering="mip",
                 visible=False,
             )
@@ -285,7 +284,7 @@ def detection_layers(
             CANDIDATES,
             features=candidate_features(detection.candidates),
             blending="translucent_no_depth",
-            opacity=0.9,
+            opacity=0.6,
         )
         specs.append(candidates)
     return specs
@@ -318,8 +317,6 @@ def add_spec(viewer: ViewerModel, spec: LayerSpec) -> Layer:
     attributes = {**spec.attributes, "name": _free_name(viewer, spec.attributes["name"])}
     add = viewer.add_labels if spec.kind == "labels" else viewer.add_image
     layer: Layer = add(spec.data, **attributes)
-    if spec.facts.role == CANDIDATES:
-        layer.contour = 2
     return layer
 
 

@@ -57,6 +57,17 @@ def signed_limit(data: NDArray[np.generic]) -> float:
     return limit if np.isfinite(limit) and limit > 0 else 1.0
 
 
+def magnitude_limits(data: NDArray[np.generic], threshold: float) -> tuple[float, float]:
+    """Return limits of |z| for a projection.
+
+    A projection shows the largest value on each ray, so what half of all rays reach
+    without any anomaly must be transparent: the lower limit is the smaller of the 99.5th
+    percentile and the candidates' threshold.
+    """
+    low = min(signed_limit(data), threshold)
+    return low, max(float(data.max(initial=0.0)), 1.5 * low)
+
+
 def candidate_features(candidates: Iterable[Candidate]) -> pd.DataFrame:
     """Return one row per candidate; ``index`` is its value in the labels."""
     import pandas as pd
