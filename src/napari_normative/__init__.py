@@ -19,16 +19,28 @@ _PUBLIC = {
     "read_volume": "napari_normative.io.nifti",
     "write_volume": "napari_normative.io.nifti",
     "NormativeModel": "napari_normative.engine.model",
-    "Detection": "napari_normative.engine.model",
+    "Detection": "napari_normative.engine.detection",
     "load_model": "napari_normative.engine.model",
     "fit": "napari_normative.engine.train",
     "show": "napari_normative.plugin.layers",
 }
 
-__all__ = ["__version__", *_PUBLIC]
+__all__ = [
+    "Detection",
+    "NormativeError",
+    "NormativeModel",
+    "Volume",
+    "__version__",
+    "fit",
+    "load_model",
+    "read_volume",
+    "show",
+    "write_volume",
+]
 
 if TYPE_CHECKING:
-    from napari_normative.engine.model import Detection, NormativeModel, load_model
+    from napari_normative.engine.detection import Detection
+    from napari_normative.engine.model import NormativeModel, load_model
     from napari_normative.engine.train import fit
     from napari_normative.errors import NormativeError
     from napari_normative.io.nifti import read_volume, write_volume

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.spatialimages import SpatialHeader
 from numpy.typing import NDArray
 
 from napari_normative.errors import GeometryMismatchError
@@ -49,7 +50,7 @@ class Source:
     digest: str = ""
     orientation: str = ""
     warnings: tuple[str, ...] = ()
-    header: nib.spatialimages.SpatialHeader | None = field(default=None, repr=False, compare=False)
+    header: SpatialHeader | None = field(default=None, repr=False, compare=False)
     is_label: bool = False
 
 

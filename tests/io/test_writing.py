@@ -270,9 +270,10 @@ class TestFailure:
             write_volume(tmp_path / "o.nii", Volume.from_array(data, AFFINE))
         assert list(tmp_path.iterdir()) == []
 
-    def test_a_missing_folder(self, tmp_path):
-        with pytest.raises(OutputError, match=r"OUT-002.*o\.nii: .*No such file"):
-            write_volume(tmp_path / "no" / "o.nii", Volume.from_array(ramp(), AFFINE))
+    def test_a_folder_that_cannot_be_made(self, tmp_path):
+        (tmp_path / "file").write_text("no folder")
+        with pytest.raises(OutputError, match=r"OUT-002.*o\.nii: .*(Not a directory|File exists)"):
+            write_volume(tmp_path / "file" / "o.nii", Volume.from_array(ramp(), AFFINE))
 
     @pytest.mark.skipif(sys.platform == "win32", reason="folder permissions are POSIX")
     def test_a_read_only_folder(self, tmp_path):

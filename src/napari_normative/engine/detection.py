@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from napari_normative.core.candidates import Candidate
+from napari_normative.io.atomic import replace_files
+from napari_normative.io.nifti import write_volume
 from napari_normative.volume import Mask, Volume
 
 
@@ -64,5 +70,72 @@ class Detection:
     provenance: dict[str, Any]
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write the detection into ``folder`` and return the files written."""
-        raise AssertionError("written next")
+        """Write the detection into ``folder`` and return the files written.
+
+        ``reconstruction``, ``residual``, ``anomaly_z``, ``anomaly_p``, ``candidates`` and
+        ``sample_*`` as ``.nii.gz`` on the scan's grid, ``candidates.tsv`` and
+        ``detection.json``. Files appear whole or not at all.
+
+        Raises
+        ------
+        OutputError
+            When the folder cannot be written.
+        """
+        target = Path(folder)
+        volumes = {
+            "reconstruction": self.reconstruction,
+            "residual": self.residual,
+            "anomaly_z": self.anomaly_z,
+            "anomaly_p": self.anomaly_p,
+            "candidates": self.candidate_labels,
+            **{f"sample_{i:02d}": sample for i, sample in enumerate(self.samples, start=1)},
+        }
+        written = [
+            write_volume(target / f"{name}.nii.gz", volume, like=self.scan)
+            for name, volume in volumes.items()
+        ]
+        table = candidate_table(self.candidates)
+        text = table.to_csv(sep="\t", index=False, float_format="%.4f", lineterminator="\n")
+        record = {**self.provenance, "warnings": list(self.warnings), **self.summary()}
+        for name, content in (
+            ("candidates.tsv", text),
+            ("detection.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n"),
+        ):
+            replace_files({target / name: content.encode()})
+            written.append(target / name)
+        return written
+
+    def summary(self) -> dict[str, Any]:
+        """Return the result in numbers, JSON-ready."""
+        strongest = self.candidates[0] if self.candidates else None
+        return {
+            "scan_score": round(self.scan_score, 4),
+            "scan_p": round(self.scan_p, 4),
+            "threshold_z": self.threshold_z,
+            "foreground_ml": round(float(self.mask.sum()) * self.scan.voxel_ml, 1),
+            "candidates": len(self.candidates),
+            "candidates_ml": round(sum(c.volume_mm3 for c in self.candidates) / 1000, 3),
+            "strongest_peak_z": round(strongest.peak_z, 3) if strongest else None,
+        }
+
+
+def candidate_table(candidates: Sequence[Candidate]) -> pd.DataFrame:
+    """Return one row a candidate, strongest first; units are in the column names."""
+    rows = [
+        {
+            "label": c.label,
+            "id": c.id,
+            "rank": c.rank,
+            "sign": c.sign,
+            "peak_z": c.peak_z,
+            "mean_z": c.mean_z,
+            "volume_ml": c.volume_mm3 / 1000,
+            "x_mm": c.centroid_mm[0],
+            "y_mm": c.centroid_mm[1],
+            "z_mm": c.centroid_mm[2],
+            "p": c.p,
+        }
+        for c in candidates
+    ]
+    columns = ["label", "id", "rank", "sign", "peak_z", "mean_z", "volume_ml"]
+    return pd.DataFrame(rows, columns=[*columns, "x_mm", "y_mm", "z_mm", "p"])

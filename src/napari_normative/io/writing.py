@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from pathlib import Path
 
 import nibabel as nib
@@ -15,6 +12,7 @@ from nibabel.nifti2 import Nifti2PairHeader
 from numpy.typing import NDArray
 
 from napari_normative.errors import OutputError
+from napari_normative.io.atomic import replace_files
 from napari_normative.io.gzipped import gzip_bytes
 from napari_normative.io.headers import MGH_BYTES
 from napari_normative.io.transforms import assumed_transform, stored_transforms, unit_mm
@@ -44,7 +42,7 @@ def write_volume(path: str | Path, volume: Volume, *, like: Volume | None = None
     ----------
     path : str or Path
         ``.nii``, ``.nii.gz``, ``.hdr`` or ``.img`` (both are written), ``.mgz``, ``.mgh``.
-        The folder must exist. An older file is replaced only when the new one is complete.
+        The folder is made. An older file is replaced only when the new one is complete.
     volume : Volume
     like : Volume, optional
         Take the header facts from this volume of the same grid instead.
@@ -88,61 +86,6 @@ def write_volume(path: str | Path, volume: Volume, *, like: Volume | None = None
         parts = {name: gzip_bytes(block) for name, block in parts.items()}
     replace_files(parts)
     return target
-
-
-def replace_files(parts: dict[Path, bytes]) -> None:
-    """Write files beside their targets, flush them to disk, then rename them into place.
-
-    Raises
-    ------
-    OutputError
-        If anything fails before the first rename; the targets are as they were.
-    """
-    written: dict[Path, Path] = {}
-    target = next(iter(parts))
-    try:
-        for target, block in parts.items():
-            descriptor, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=target.parent)
-            written[target] = Path(name)
-            with os.fdopen(descriptor, "wb") as handle:
-                handle.write(block)
-                handle.flush()
-                os.fsync(handle.fileno())
-            _share_like_others(Path(name))
-        for target, temporary in written.items():
-            temporary.replace(target)
-        _sync_folder(target.parent)
-    except OSError as error:
-        for temporary in written.values():
-            temporary.unlink(missing_ok=True)
-        raise OutputError(
-            "OUT-002",
-            f"the file cannot be written ({error.strerror or error})",
-            "Free space or choose another folder, then run it again.",
-            subject=target.name,
-        ) from error
-    except BaseException:
-        for temporary in written.values():
-            temporary.unlink(missing_ok=True)
-        raise
-
-
-def _share_like_others(path: Path) -> None:
-    """Give a file the permissions new files get; mkstemp makes private ones."""
-    mask = os.umask(0)
-    os.umask(mask)
-    with contextlib.suppress(OSError):  # file systems without permissions
-        path.chmod(0o666 & ~mask)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut, where the system knows how."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _values(volume: Volume, name: str) -> NDArray[np.generic]:

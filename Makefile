@@ -1,0 +1,54 @@
+# `make demo` and `make test` do all set-up themselves; `make help` lists the rest.
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.setup-done
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint format types imports docs bench clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP) ## system libraries (Debian, as root), .venv and the package; once
+
+# The manifest is copied at installation, hence it is a reason to install again.
+$(STAMP): pyproject.toml napari.yaml scripts/setup.sh
+	scripts/setup.sh $(VENV)
+	@touch $@
+
+demo: setup ## open napari on a sample scan with its anomaly maps (screenshots without a display)
+	$(BIN)/napari-normative demo --out demo-output
+
+test: setup ## the test suite without the slow part
+	$(PYTEST) -m "not slow"
+
+test-slow: setup ## the tests that take minutes
+	$(PYTEST) -m slow
+
+lint: setup ## ruff: rules and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup ## let ruff rewrite the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: setup ## mypy, strict
+	$(BIN)/mypy
+
+imports: setup ## import-linter: imports point one way
+	$(BIN)/lint-imports
+
+docs: setup ## build the documentation into site/
+	$(BIN)/python -m pip install --quiet --no-input -e ".[docs]"
+	$(BIN)/mkdocs build --strict
+
+bench: setup ## every benchmark, beside its peers; prints tables
+	$(BIN)/python -m pip install --quiet --no-input -e ".[bench]"
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+clean: ## remove the environment and everything that was built or cached
+	rm -rf $(VENV) build dist site demo-output htmlcov .coverage* \
+	    .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,374 @@
+"""The command line: parse, call the engine, print.
+
+Exit status: 0 done; 1 something failed (each failure is one line on stderr, the rest was
+done); 2 wrong usage; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal, ParamSpec, cast
+
+import typer
+
+from napari_normative import __version__
+from napari_normative.display import has_display, virtual_display
+from napari_normative.errors import CancelledError, DeviceError, NormativeError
+from napari_normative.terminal import (
+    Bar,
+    describe_detection,
+    describe_facts,
+    detection_facts,
+    volume_facts,
+)
+
+P = ParamSpec("P")
+
+NOTICE = "Research use only, not for diagnosis."
+INTERRUPTED = 130
+
+app = typer.Typer(
+    help=f"Normative models of healthy anatomy: train, detect, sample. {NOTICE}",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+DeviceOption = Annotated[
+    str, typer.Option(help="auto, cpu, cuda:N or mps.", metavar="DEVICE", show_default=True)
+]
+SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
+ModelOption = Annotated[str, typer.Option(help="Name of a packaged model, or a model file.")]
+TrustOption = Annotated[
+    Literal["sform", "qform"] | None,
+    typer.Option(help="Which transform is right where sform and qform disagree."),
+]
+SizeOption = Annotated[
+    bool, typer.Option("--any-size", help="A field of view below 5 or above 2500 mm is right.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print failures only.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
+
+
+def main() -> None:
+    """Run the command line (the entry point ``napari-normative``)."""
+    app(prog_name="napari-normative")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"napari-normative {__version__}. {NOTICE}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    debug: Annotated[
+        bool,
+        typer.Option(
+            "--debug",
+            envvar="NAPARI_NORMATIVE_DEBUG",
+            help="Print tracebacks. Stands before the command.",
+        ),
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Version.")
+    ] = False,
+) -> None:
+    context.obj = {"debug": debug}
+
+
+def _explain(error: BaseException, context: typer.Context, subject: str = "") -> str:
+    """Return the one line a person sees; with --debug the traceback goes to stderr."""
+    if context.obj["debug"]:
+        traceback.print_exception(error, file=sys.stderr)
+    if isinstance(error, NormativeError):
+        return str(error)
+    where = f"{subject}: " if subject else ""
+    what = " ".join(str(error).split())[:300]
+    return (
+        f"[BUG-000] {where}unexpected {type(error).__name__}: {what}. This is a defect: please "
+        "report it with the output of napari-normative --debug ..."
+    )
+
+
+def _guarded(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn what a command raises into one line on stderr and an exit status."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        context = cast("typer.Context", kwargs["context"])
+        try:
+            command(*args, **kwargs)
+        except (typer.Exit, typer.BadParameter):
+            raise
+        except (KeyboardInterrupt, CancelledError) as error:
+            typer.echo("Interrupted. Results that were finished before are kept.", err=True)
+            raise typer.Exit(INTERRUPTED) from error
+        except Exception as error:  # the last resort: no traceback for users
+            typer.echo(_explain(error, context), err=True)
+            raise typer.Exit(1) from error
+
+    return run
+
+
+@app.command()
+@_guarded
+def detect(
+    context: typer.Context,
+    scans: Annotated[
+        list[Path], typer.Argument(help="Volume files, or folders of them.", metavar="SCAN...")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder; each scan gets a folder in it.")],
+    model: ModelOption = "brain-t1",
+    mask: Annotated[
+        Path | None, typer.Option(help="Foreground of the scan (one scan only).", metavar="FILE")
+    ] = None,
+    volume: Annotated[
+        int | None, typer.Option(min=0, help="Which volume of a 4D scan; 0 is the first.")
+    ] = None,
+    trust: TrustOption = None,
+    any_size: SizeOption = False,
+    device: DeviceOption = "auto",
+    samples: Annotated[
+        int, typer.Option(min=0, help="Synthetic samples to draw on each scan's grid.")
+    ] = 0,
+    seed: SeedOption = 0,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare scans with a normative model; write maps and candidates.
+
+    Each scan gets a folder OUT/NAME/ with reconstruction, residual, anomaly_z and candidates
+    (.nii.gz, on the scan's own grid), candidates.tsv and detection.json. Earlier results of
+    the same scan are replaced as a whole.
+    """
+    from napari_normative.io.folders import expand_scans, name_folders, whole_folder
+    from napari_normative.io.nifti import read_volume, stem
+
+    jobs = name_folders(expand_scans(scans, leave_out=out))
+    for scan, name in jobs:
+        if name != stem(scan):
+            typer.echo(f"{scan.name}: another scan has this name; results go to {name}", err=True)
+    if mask is not None and len(jobs) != 1:
+        raise typer.BadParameter(f"--mask belongs to one scan, and {len(jobs)} were given")
+    from napari_normative.engine.model import load_model
+
+    normative = load_model(model)
+    failed = 0
+    with Bar(quiet, total=len(jobs)) as bar:
+        for scan, name in jobs:
+            bar.begin(scan.name)
+            try:
+                with whole_folder(out / name, "detection.json") as folder:
+                    found = normative.detect(
+                        read_volume(scan, volume=volume, trust=trust, any_size=any_size),
+                        mask=mask,
+                        device=device,
+                        samples=samples,
+                        seed=seed,
+                        progress=bar.step,
+                    )
+                    found.save(folder)
+            except CancelledError:
+                raise
+            except Exception as error:  # noqa: BLE001  # one bad scan must not stop the others
+                failed += 1
+                line = _explain(error, context, scan.name)
+                bar.echo(line, err=True)
+                if as_json:
+                    bar.echo(json.dumps({"scan": scan.name, "error": line}))
+                continue
+            finally:
+                bar.end()
+            if as_json:
+                bar.echo(json.dumps(detection_facts(scan, out / name, found)))
+            elif not quiet:
+                bar.echo(describe_detection(scan, out / name, found))
+    if not (quiet or as_json):
+        done = len(jobs) - failed
+        typer.echo(f"{done} of {len(jobs)} done with {normative.card.one_line()}. {NOTICE}")
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+@_guarded
+def train(
+    context: typer.Context,
+    cohort: Annotated[
+        str,
+        typer.Argument(
+            help="Folder, quoted pattern, or table (.tsv: path, subject, site, age, sex, split).",
+            metavar="COHORT",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The model file to write (.safetensors).")],
+    preset: Annotated[str, typer.Option(help="Size of network and spacing.")] = "brain-2mm",
+    max_minutes: Annotated[
+        float | None, typer.Option(min=0.0, help="Stop training after this time; then calibrate.")
+    ] = None,
+    seed: SeedOption = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest valid checkpoint.")
+    ] = False,
+    device: DeviceOption = "auto",
+    template: Annotated[
+        Path | None, typer.Option(help="Volume to align to, instead of the preset's.")
+    ] = None,
+    workdir: Annotated[
+        Path | None, typer.Option(help="Aligned scans and checkpoints; OUT.work unless given.")
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="One line for the model's card.")] = None,
+    licence: Annotated[
+        str, typer.Option("--license", help="Of the weights, for the card.")
+    ] = "not stated",
+    credit: Annotated[str, typer.Option(help="Whose scans, for the card.")] = "not stated",
+    quiet: QuietOption = False,
+) -> None:
+    """Train a normative model on healthy scans, calibrate it and write one file."""
+    from napari_normative.engine.train import fit
+
+    with Bar(quiet) as bar:
+        made = fit(
+            cohort,
+            out,
+            preset=preset,
+            max_minutes=max_minutes,
+            seed=seed,
+            resume=resume,
+            device=device,
+            template=template,
+            workdir=workdir,
+            title=title,
+            license_text=licence,
+            credit=credit,
+            progress=bar.train,
+        )
+    if not quiet:
+        typer.echo(f"{out}: {made.card.one_line()}\nsha256 {made.digest}\n{NOTICE}")
+
+
+@app.command()
+@_guarded
+def sample(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option(help="Folder for the samples.")],
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many.")] = 4,
+    model: ModelOption = "brain-t1",
+    temperature: Annotated[
+        float, typer.Option(min=0.0, help="Spread of the draws; 1 as learnt, 0 the mean.")
+    ] = 1.0,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    quiet: QuietOption = False,
+) -> None:
+    """Draw synthetic healthy volumes of a model."""
+    from napari_normative.engine.model import load_model
+    from napari_normative.io.folders import whole_folder
+    from napari_normative.io.nifti import write_volume
+
+    normative = load_model(model)
+    with whole_folder(out, "samples.json") as folder:
+        drawn = normative.sample(count, seed=seed, temperature=temperature, device=device)
+        for number, volume in enumerate(drawn, start=1):
+            write_volume(folder / f"sample_{number:02d}.nii.gz", volume)
+        record = {
+            "synthetic": True,
+            "notice": NOTICE,
+            "version": __version__,
+            "model": model,
+            "model_sha256": normative.digest,
+            "count": count,
+            "seed": seed,
+            "temperature": temperature,
+            "device": device,
+            "utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        (folder / "samples.json").write_text(json.dumps(record, indent=1) + "\n")
+    if not quiet:
+        typer.echo(f"{count} synthetic volumes of {normative.card.one_line()} -> {out}")
+
+
+@app.command()
+@_guarded
+def inspect(
+    context: typer.Context,
+    items: Annotated[
+        list[str],
+        typer.Argument(help="Volume files, model files, or names of models.", metavar="ITEM..."),
+    ],
+    trust: TrustOption = None,
+    any_size: SizeOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the geometry of a scan, or the card of a model."""
+    from napari_normative.engine.model import available_models, load_model
+    from napari_normative.io.nifti import read_series
+
+    names = {entry.name for entry in available_models()}
+    failed = 0
+    for item in items:
+        facts: dict[str, object]
+        try:
+            if item in names or item.endswith(".safetensors"):
+                model = load_model(item)
+                facts = {"model": model.card.one_line(), "sha256": model.digest}
+                facts |= model.card.model_dump(mode="json")
+            else:
+                data, first = read_series(item, trust=trust, any_size=any_size)
+                facts = volume_facts(first, data.shape[3])
+        except NormativeError as error:
+            typer.echo(_explain(error, context), err=True)
+            failed += 1
+            continue
+        name = Path(item).name
+        typer.echo(json.dumps({"name": name, **facts}) if as_json else describe_facts(name, facts))
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+@_guarded
+def demo(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option(help="Folder for screenshots and results.")] = Path(
+        "demo-output"
+    ),
+    key: Annotated[str, typer.Option("--sample", help="Which sample scan.")] = "brain-with-lesion",
+    model: ModelOption = "brain-t1",
+    seed: SeedOption = 0,
+    screenshots: Annotated[
+        bool, typer.Option("--screenshots", help="Do not open a window; save what it would show.")
+    ] = False,
+) -> None:
+    """Show a sample scan in napari with what the model makes of it.
+
+    With a display a window opens. Without one, or with --screenshots, the same happens on a
+    virtual display; screenshots and the NIfTI results go to OUT.
+    """
+    if importlib.util.find_spec("PyQt6") is None and importlib.util.find_spec("PySide6") is None:
+        raise DeviceError(
+            "DEV-022",
+            "the demo opens a napari window, and no Qt is installed",
+            'Install it with: pip install "napari-normative[all]"',
+        )
+    program = [sys.executable, "-m", "napari_normative.plugin.demo"]
+    program += ["--sample", key, "--model", model, "--seed", str(seed)]
+    if has_display() and not screenshots:
+        done = subprocess.run(program, check=False)
+    else:
+        with virtual_display() as environment:
+            done = subprocess.run([*program, "--out", str(out)], env=environment, check=False)
+    if done.returncode:
+        raise typer.Exit(1)

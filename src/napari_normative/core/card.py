@@ -1,0 +1,118 @@
+"""The model card: what a normative model is, was made of, and cannot do."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from napari_normative.core.config import ObjectiveConfig, VAEConfig
+from napari_normative.core.preprocess import PreprocessConfig
+from napari_normative.core.score import ScoreConfig
+
+FORMAT: Literal["napari-normative-model/1"] = "napari-normative-model/1"
+RESEARCH_USE = "Research use only, not for diagnosis."
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CurvePoint(_Record):
+    """Training at one moment; nats per volume, means since the previous point.
+
+    ``held_out_mae`` is the mean absolute error on the calibration people, model units.
+    """
+
+    step: int
+    minutes: float
+    elbo_nats: float
+    reconstruction_nats: float
+    kl_nats: float
+    active_units: int
+    held_out_mae: float | None = None
+
+
+class TrainingFacts(_Record):
+    """How the weights came about."""
+
+    preset: str
+    command: str
+    seed: int
+    steps: int
+    minutes: float
+    device: str
+    precision: str
+    people: dict[str, dict[str, int]] = Field(
+        description="split -> site -> number of people; train, calibration-a/-b, test"
+    )
+    cohort_digest: str = Field(description="SHA-256 over the scans' digests and the split")
+    versions: dict[str, str]
+    curves: tuple[CurvePoint, ...]
+
+
+class HeldOut(_Record):
+    """Reconstruction of people who took no part in training, per site.
+
+    Mean absolute error inside the mask, model units, beside that of the mean image.
+    """
+
+    site: str
+    people: int
+    mae: float
+    mae_mean_image: float
+
+
+class CalibrationFacts(_Record):
+    """Where thresholds and p values come from."""
+
+    n_a: int
+    n_b: int
+    threshold_z: float
+    false_per_scan: float
+    latent_total_kl_nats: float
+    latent_active: int
+
+
+class ModelCard(_Record):
+    """Everything about a model except its numbers' arrays.
+
+    Attributes
+    ----------
+    name, title, modality : str
+    license, credit : str
+        Of weights and statistics.
+    intended_use, limits : str
+        In sentences for people.
+    """
+
+    format: Literal["napari-normative-model/1"] = FORMAT
+    name: str
+    title: str
+    modality: str
+    created_utc: str
+    vae: VAEConfig
+    objective: ObjectiveConfig
+    preprocess: PreprocessConfig
+    score: ScoreConfig
+    training: TrainingFacts
+    calibration: CalibrationFacts
+    held_out: tuple[HeldOut, ...]
+    intended_use: str
+    limits: str
+    license: str
+    credit: str
+
+    def one_line(self) -> str:
+        """Return the card in a line, for pickers and logs."""
+        people = sum(self.training.people["train"].values())
+        sites = len(self.training.people["train"])
+        return (
+            f"{self.title}: {self.modality}, {self.preprocess.spacing_mm:g} mm, "
+            f"{people} healthy people of {sites} site{'s' * (sites != 1)}, "
+            f"z threshold {self.calibration.threshold_z:g}"
+        )
+
+    def beats_mean_image(self) -> bool:
+        """Whether held-out people are reconstructed better than by the mean, at every site."""
+        return all(site.mae < site.mae_mean_image for site in self.held_out)

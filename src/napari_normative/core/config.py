@@ -1,0 +1,90 @@
+"""Configurations of network and objective; apart, so that reading a card loads no torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class VAEConfig(BaseModel):
+    """Architecture only.
+
+    Attributes
+    ----------
+    shape : tuple of 3 int
+        Volume size of the dense form; nominal size of the spatial form.
+    channels : int
+        Co-registered sequences of one person.
+    latent : {"dense", "spatial"}
+    latent_size : int
+        Length of the latent vector (per cell in the spatial form).
+    stem : int
+        Edge of the voxel blocks folded into channels before the first convolution.
+    widths : tuple of int
+        Channels per level; each level after the first halves the grid.
+    bottleneck : int
+        Channels per cell next to the dense layers.
+    linear_factor : int
+        Block size of the grid on which the linear branch works; 0 for no branch.
+    linear_voxels : int
+        Number of foreground voxels of that grid.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shape: tuple[int, int, int]
+    channels: int = Field(1, ge=1)
+    latent: Literal["dense", "spatial"] = "dense"
+    latent_size: int = Field(128, ge=1)
+    stem: int = Field(2, ge=1)
+    widths: tuple[int, ...] = (16, 32, 64, 64)
+    bottleneck: int = Field(32, ge=1)
+    linear_factor: int = Field(0, ge=0)
+    linear_voxels: int = Field(0, ge=0)
+
+    @property
+    def stride(self) -> int:
+        """Voxels per cell of the coarsest grid; sizes must be divisible by it."""
+        return int(self.stem * 2 ** (len(self.widths) - 1))
+
+    @property
+    def cells(self) -> tuple[int, int, int]:
+        """Shape of the coarsest grid."""
+        i, j, k = (n // self.stride for n in self.shape)
+        return i, j, k
+
+    @model_validator(mode="after")
+    def _consistent(self) -> VAEConfig:
+        if any(n % self.stride for n in self.shape):
+            raise ValueError(f"shape {self.shape} is not divisible by the stride {self.stride}")
+        if self.linear_factor and self.latent != "dense":
+            raise ValueError("the linear branch needs the dense latent")
+        if self.linear_factor and any(n % self.linear_factor for n in self.shape):
+            raise ValueError(f"shape {self.shape} is not divisible by {self.linear_factor}")
+        if bool(self.linear_factor) != bool(self.linear_voxels):
+            raise ValueError("linear_factor and linear_voxels are given together or not at all")
+        return self
+
+
+class ObjectiveConfig(BaseModel):
+    """What training maximises.
+
+    Attributes
+    ----------
+    likelihood : {"gaussian", "laplace"}
+        Of a voxel given the reconstruction, with the scale that is optimal for the batch.
+    beta : float
+        Weight of the KL; 1 is the ELBO, 0 a plain autoencoder.
+    free_nats : float
+        KL per latent direction (batch mean) that costs nothing.
+    warmup : float
+        Share of training over which ``beta`` rises from 0.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    likelihood: Literal["gaussian", "laplace"] = "gaussian"
+    beta: float = Field(1.0, ge=0)
+    free_nats: float = Field(0.05, ge=0)
+    warmup: float = Field(0.2, ge=0, le=1)

@@ -1,0 +1,60 @@
+"""The cohort's latents: their Gaussian, and draws from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from napari_normative.volume import FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class AggregatedPosterior:
+    """A Gaussian fitted to the latents of the training cohort.
+
+    Attributes
+    ----------
+    mean : float32 array, shape of one latent
+    cholesky : float32 array, shape (Z, Z), or the mean's shape
+        Lower factor of the covariance; the SD of each entry in the spatial form.
+    """
+
+    mean: FloatArray
+    cholesky: FloatArray
+
+    @classmethod
+    def fit(cls, means: FloatArray, variances: FloatArray) -> AggregatedPosterior:
+        """Fit latents of n people, shape (n, ...): covariance of means plus mean variance.
+
+        Dense latents get the Ledoit-Wolf estimate, spatial ones independent entries.
+
+        References
+        ----------
+        .. [1] Ledoit & Wolf, J. Multivar. Anal. 88:365-411, 2004.
+        """
+        mean = means.mean(axis=0).astype(np.float32)
+        if means.ndim > 2:
+            sd = np.sqrt(means.var(axis=0) + variances.mean(axis=0))
+            return cls(mean, sd.astype(np.float32))
+        from sklearn.covariance import ledoit_wolf
+
+        covariance, _ = ledoit_wolf(means.astype(np.float64))
+        covariance += np.diag(variances.mean(axis=0).astype(np.float64) + 1e-6)
+        return cls(mean, np.linalg.cholesky(covariance).astype(np.float32))
+
+    def draw(self, n: int, seed: int, temperature: float = 1.0) -> FloatArray:
+        """Return n draws, shape (n, ...); ``temperature`` scales their distance to the mean."""
+        noise = np.random.default_rng(seed).standard_normal((n, *self.mean.shape))
+        dense = self.cholesky.ndim == 2 and self.mean.ndim == 1
+        spread = noise @ self.cholesky.T if dense else noise * self.cholesky
+        return (self.mean + temperature * spread).astype(np.float32)
+
+    def distance(self, mean: FloatArray) -> float:
+        """Return the Mahalanobis distance of a latent, over its expectation (1 is usual)."""
+        centred = (mean - self.mean).astype(np.float64)
+        if self.mean.ndim == 1:
+            white = np.linalg.solve(self.cholesky.astype(np.float64), centred)
+        else:
+            white = centred / np.maximum(self.cholesky, 1e-6)
+        return float(np.sqrt((white**2).mean()))

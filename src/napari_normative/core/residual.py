@@ -1,0 +1,94 @@
+"""Where a scan departs from its pseudo-healthy reconstruction, signed."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from napari_normative.volume import FloatArray, Mask, Volume, require_same_grid
+
+
+def residual(image: Volume, reconstruction: Volume, mask: Mask | None = None) -> Volume:
+    """Return the signed residual ``image - reconstruction``.
+
+    Positive values mark voxels brighter than the normative model expects.
+
+    Parameters
+    ----------
+    image : Volume, shape (I, J, K)
+    reconstruction : Volume, shape (I, J, K), same grid, same intensity units
+    mask : bool array, shape (I, J, K), optional
+        Foreground; voxels outside become 0.
+
+    Raises
+    ------
+    GeometryMismatchError
+        If the grids differ. Nothing is resampled silently.
+
+    References
+    ----------
+    .. [1] Baur et al., Med. Image Anal. 69:101952, 2021.
+    """
+    require_same_grid(image, reconstruction)
+    difference = image.data - reconstruction.data
+    return image.with_data(difference if mask is None else np.where(mask, difference, 0))
+
+
+def fit_contrast(image: FloatArray, reconstruction: FloatArray, mask: Mask) -> FloatArray:
+    """Return the reconstruction with its contrast fitted to the image.
+
+    A robust quadratic ``image ≈ f(reconstruction)`` inside the mask takes out what
+    scanner and sequence do to every voxel alike; lesions are outliers and do not pull.
+
+    Parameters
+    ----------
+    image, reconstruction : float32 array, shape (I, J, K)
+    mask : bool array, shape (I, J, K)
+    """
+    x, y = reconstruction[mask][::4].astype(np.float64), image[mask][::4].astype(np.float64)
+    basis = np.stack([np.ones_like(x), x, x * x], axis=1)
+    weight = np.ones_like(x)
+    coefficients = np.array([0.0, 1.0, 0.0])
+    for _ in range(5):
+        root = np.sqrt(weight)
+        coefficients, *_ = np.linalg.lstsq(basis * root[:, None], y * root, rcond=None)
+        error = y - basis @ coefficients
+        spread = 1.4826 * np.median(np.abs(error)) + 1e-9
+        # Tukey's biweight: beyond 4.7 spreads a voxel has no say.
+        weight = np.clip(1 - (error / (4.685 * spread)) ** 2, 0, None) ** 2
+    a, b, c = coefficients
+    low, high = np.percentile(x, [0.5, 99.5])
+    inside = np.clip(reconstruction, low, high)
+    # Outside the range that was fitted: straight on, a parabola may turn back.
+    fitted = a + b * inside + c * inside**2 + (reconstruction - inside)
+    return np.where(mask, fitted, reconstruction).astype(np.float32)
+
+
+def tolerant_residual(
+    image: FloatArray, reconstruction: FloatArray, radius_voxels: float
+) -> FloatArray:
+    """Return the signed residual, forgiving small displacements.
+
+    Mean of the plain residual and of the signed distance to the range that the
+    reconstruction takes within ``radius_voxels``: an edge that is off by less than that
+    costs half, a small lesion keeps at least half of its residual.
+    """
+    plain = image - reconstruction
+    reach = int(np.ceil(radius_voxels))
+    if reach < 1:
+        return plain
+    axes = np.ogrid[-reach : reach + 1, -reach : reach + 1, -reach : reach + 1]
+    ball = sum(a.astype(float) ** 2 for a in axes) <= radius_voxels**2
+    low = ndimage.grey_erosion(reconstruction, footprint=ball)
+    high = ndimage.grey_dilation(reconstruction, footprint=ball)
+    beyond = np.maximum(image - high, 0) + np.minimum(image - low, 0)
+    signed: FloatArray = (0.5 * (plain + beyond)).astype(np.float32)
+    return signed
+
+
+def smooth_inside(data: FloatArray, mask: Mask, sigma_voxels: float) -> FloatArray:
+    """Gaussian smoothing of the signed data inside the mask; nothing leaks in from outside."""
+    weight = ndimage.gaussian_filter(mask.astype(np.float32), sigma_voxels, truncate=3.0)
+    value = ndimage.gaussian_filter(np.where(mask, data, 0), sigma_voxels, truncate=3.0)
+    smooth: FloatArray = np.where(mask, value / np.maximum(weight, 1e-3), 0).astype(np.float32)
+    return smooth

@@ -1,0 +1,273 @@
+"""The 3D convolutional variational autoencoder, in one file.
+
+Two forms by configuration:
+
+``dense``
+    One latent vector per volume, for anatomy aligned to a template. It may carry a
+    *linear branch*: principal components of the cohort give the first estimate of
+    the latent (whitened) and of the reconstruction, and the convolutions learn what
+    lines cannot. Prior samples then look like the cohort from the first step.
+``spatial``
+    A latent vector per cell of a coarse grid, for crops and large fields of view;
+    any spatial size divisible by the stride.
+
+Shapes: volumes are (N, C, I, J, K); dense latents (N, Z); spatial latents
+(N, Z, I/s, J/s, K/s) with stride s.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from napari_normative.core.config import VAEConfig
+
+LOG_VARIANCE_RANGE = (-10.0, 4.0)
+SMALL_CONVOLUTION = 20480
+"""Below this N·C·D·H torch sends float32 convolutions on a CPU to a slow fallback."""
+
+
+class Latent(NamedTuple):
+    """A Gaussian over latents: mean and log-variance of equal shape."""
+
+    mean: Tensor
+    log_variance: Tensor
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """Draw by reparameterisation; gradients flow to mean and log-variance."""
+        noise = torch.empty_like(self.mean).normal_(generator=generator)
+        return self.mean + noise * torch.exp(0.5 * self.log_variance)
+
+
+class Conv3d(nn.Conv3d):
+    """Convolution that stays on the fast CPU kernel for small float32 inputs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve (N, C, I, J, K)."""
+        n, c, i, j, _ = x.shape
+        small = n * c * i * j <= SMALL_CONVOLUTION
+        if (
+            small
+            and x.device.type == "cpu"
+            and x.dtype == torch.float32
+            and not torch.is_autocast_enabled("cpu")
+            and torch.backends.mkldnn.enabled
+        ):
+            out: Tensor = torch.ops.aten.mkldnn_convolution(
+                x, self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups
+            )
+            return out
+        return super().forward(x)
+
+
+def _norm(width: int) -> nn.GroupNorm:
+    return nn.GroupNorm(8 if width % 8 == 0 else 1, width)
+
+
+class ResidualBlock(nn.Module):
+    """Two normalised convolutions around an identity; starts as the identity."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm1, self.conv1 = _norm(width), Conv3d(width, width, 3, padding=1)
+        self.norm2, self.conv2 = _norm(width), Conv3d(width, width, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return an array of the shape of ``x``."""
+        h = self.conv1(F.silu(self.norm1(x)))
+        out: Tensor = x + self.conv2(F.silu(self.norm2(h)))
+        return out
+
+
+def _upsample(x: Tensor, factor: int) -> Tensor:
+    """Repeat voxels, then smooth with a box: linear, with a deterministic backward pass."""
+    if factor == 1:
+        return x
+    for axis in (2, 3, 4):
+        x = x.repeat_interleave(factor, dim=axis)
+    reach = factor // 2
+    padded = F.pad(x, (reach,) * 6, mode="replicate")
+    return F.avg_pool3d(padded, 2 * reach + 1, stride=1)
+
+
+def fold(x: Tensor, block: int) -> Tensor:
+    """Move blocks of ``block``³ voxels into channels: (N, C, I, ..) to (N, C·b³, I/b, ..)."""
+    n, c, i, j, k = x.shape
+    b = block
+    x = x.reshape(n, c, i // b, b, j // b, b, k // b, b)
+    return x.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(n, c * b**3, i // b, j // b, k // b)
+
+
+def unfold(x: Tensor, block: int) -> Tensor:
+    """Undo :func:`fold`."""
+    n, c, i, j, k = x.shape
+    b = block
+    x = x.reshape(n, c // b**3, b, b, b, i, j, k)
+    return x.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(n, c // b**3, i * b, j * b, k * b)
+
+
+class Encoder(nn.Module):
+    """Volumes to features on the coarsest grid."""
+
+    def __init__(self, config: VAEConfig) -> None:
+        super().__init__()
+        self.stem = config.stem
+        widths = config.widths
+        layers: list[nn.Module] = [
+            Conv3d(config.channels * config.stem**3, widths[0], 3, padding=1),
+            ResidualBlock(widths[0]),
+        ]
+        for before, after in itertools.pairwise(widths):
+            layers += [Conv3d(before, after, 2, stride=2), ResidualBlock(after)]
+        self.layers = nn.Sequential(*layers, _norm(widths[-1]), nn.SiLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, I, J, K) to (N, widths[-1], I/s, J/s, K/s)."""
+        out: Tensor = self.layers(fold(x, self.stem))
+        return out
+
+
+class Decoder(nn.Module):
+    """Features on the coarsest grid to volumes; starts as zero everywhere."""
+
+    def __init__(self, config: VAEConfig, in_width: int) -> None:
+        super().__init__()
+        self.stem = config.stem
+        widths = config.widths[::-1]
+        layers: list[nn.Module] = [
+            Conv3d(in_width, widths[0], 3, padding=1),
+            ResidualBlock(widths[0]),
+        ]
+        for before, after in itertools.pairwise(widths):
+            # Fold's inverse after a 1-voxel convolution: its backward pass is
+            # deterministic on every device, that of trilinear upsampling is not.
+            layers += [Conv3d(before, after * 8, 1), _Unfold(2), ResidualBlock(after)]
+        last = Conv3d(widths[-1], config.channels * config.stem**3, 3, padding=1)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+        self.layers = nn.Sequential(*layers, _norm(widths[-1]), nn.SiLU(), last)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """(N, in_width, I/s, J/s, K/s) to (N, C, I, J, K)."""
+        return unfold(self.layers(h), self.stem)
+
+
+class _Unfold(nn.Module):
+    def __init__(self, block: int) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, x: Tensor) -> Tensor:
+        return unfold(x, self.block)
+
+
+class LinearBranch(nn.Module):
+    """Whitened principal components of the cohort: volumes to latents and back.
+
+    Buffers, fixed in training: ``basis`` (Z, C·M) orthonormal rows over the M foreground
+    voxels of the coarse grid, ``scale`` (Z,) standard deviation along each, ``voxels`` (M,)
+    flat indices, ``noise`` () variance of what the components leave.
+    """
+
+    def __init__(self, config: VAEConfig) -> None:
+        super().__init__()
+        self.factor = config.linear_factor
+        self.coarse = tuple(n // self.factor for n in config.shape)
+        self.channels = config.channels
+        z, m = config.latent_size, config.linear_voxels
+        self.basis: Tensor
+        self.scale: Tensor
+        self.voxels: Tensor
+        self.noise: Tensor
+        self.register_buffer("basis", torch.zeros(z, config.channels * m))
+        self.register_buffer("scale", torch.ones(z))
+        self.register_buffer("voxels", torch.zeros(m, dtype=torch.int32))
+        self.register_buffer("noise", torch.ones(()))
+
+    def encode(self, centred: Tensor) -> Tensor:
+        """Deviation from the mean (N, C, I, J, K) to whitened coordinates (N, Z)."""
+        with torch.autocast(centred.device.type, enabled=False):
+            coarse = F.avg_pool3d(centred.float(), self.factor).flatten(2)
+            values = coarse[:, :, self.voxels.long()].flatten(1)
+            whitened: Tensor = values @ self.basis.T / self.scale
+            return whitened
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Whitened coordinates (N, Z) to deviations from the mean (N, C, I, J, K)."""
+        with torch.autocast(z.device.type, enabled=False):
+            values = (z.float() * self.scale) @ self.basis
+            coarse = values.new_zeros(len(z), self.channels, *self.coarse).flatten(2)
+            coarse[:, :, self.voxels.long()] = values.reshape(len(z), self.channels, -1)
+            grid = coarse.reshape(len(z), self.channels, *self.coarse)
+            return _upsample(grid, self.factor)
+
+    def prior_log_variance(self) -> Tensor:
+        """Log of the posterior variance of probabilistic PCA per direction, shape (Z,)."""
+        return torch.log(self.noise / (self.scale**2 + self.noise))
+
+
+class VAE(nn.Module):
+    """Encoder, Gaussian latent, decoder.
+
+    ``mean_image`` (C, I, J, K) is added to every reconstruction of the dense form, so that
+    the network describes departures from the average.
+    """
+
+    def __init__(self, config: VAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.mean_image: Tensor
+        size, width = config.latent_size, config.widths[-1]
+        self.linear: LinearBranch | None = None
+        if config.latent == "dense":
+            i, j, k = config.cells
+            flat = config.bottleneck * i * j * k
+            self.squeeze: nn.Module = Conv3d(width, config.bottleneck, 1)
+            self.to_latent: nn.Module = nn.Linear(flat, 2 * size)
+            self.from_latent = nn.Linear(size, flat)
+            self.decoder = Decoder(config, config.bottleneck)
+            self.register_buffer("mean_image", torch.zeros(config.channels, *config.shape))
+            if config.linear_factor:
+                self.linear = LinearBranch(config)
+            nn.init.zeros_(self.to_latent.weight)
+            nn.init.zeros_(self.to_latent.bias)
+        else:
+            self.to_latent = Conv3d(width, 2 * size, 1)
+            self.decoder = Decoder(config, size)
+
+    def encode(self, x: Tensor) -> Latent:
+        """Volumes (N, C, I, J, K) to a Gaussian over latents."""
+        if self.config.latent == "spatial":
+            mean, log_variance = self.to_latent(self.encoder(x)).chunk(2, dim=1)
+            return Latent(mean, log_variance.clamp(*LOG_VARIANCE_RANGE))
+        centred = x - self.mean_image
+        features = self.squeeze(self.encoder(centred)).flatten(1)
+        mean, log_variance = self.to_latent(features).chunk(2, dim=1)
+        if self.linear is not None:
+            mean = mean + self.linear.encode(centred)
+            log_variance = log_variance + self.linear.prior_log_variance()
+        return Latent(mean, log_variance.clamp(*LOG_VARIANCE_RANGE))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Latents to volumes (N, C, I, J, K); linear output, no squashing."""
+        if self.config.latent == "spatial":
+            out: Tensor = self.decoder(z)
+            return out
+        cells = self.from_latent(z).reshape(len(z), self.config.bottleneck, *self.config.cells)
+        out = self.mean_image + self.decoder(cells)
+        return out if self.linear is None else out + self.linear.decode(z)
+
+    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Latent]:
+        """Return the reconstruction of one latent draw, and the latent."""
+        latent = self.encode(x)
+        return self.decode(latent.sample(generator)), latent
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Decode the latent mean: the pseudo-healthy reconstruction."""
+        return self.decode(self.encode(x).mean)

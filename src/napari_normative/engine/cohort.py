@@ -1,0 +1,163 @@
+"""Who trains a model: people, sites, and the split between them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from napari_normative.errors import CohortError
+from napari_normative.io.nifti import find_volumes, stem
+
+SPLITS = ("train", "calibration-a", "calibration-b", "test")
+SHARES = (0.7, 0.1, 0.1, 0.1)
+MINIMUM = {"train": 4, "calibration-a": 2, "calibration-b": 2, "test": 1}
+
+
+@dataclass(frozen=True)
+class Person:
+    """A scan with who, where and what for.
+
+    Attributes
+    ----------
+    path : Path
+    subject, site : str
+    split : str
+        One of ``SPLITS``.
+    """
+
+    path: Path
+    subject: str
+    site: str
+    split: str
+
+
+def read_cohort(source: str | Path, *, seed: int = 0) -> list[Person]:
+    """Return the people of a folder, a glob pattern or a TSV table.
+
+    A table needs the column ``path`` (relative to the table's folder) and may have
+    ``subject``, ``site``, ``split`` (and any others, which are kept out of the model).
+    Without ``subject`` the first part of the file name up to ``_`` names the person,
+    without ``site`` the folder names the site. People without ``split`` are split by
+    person, alike within every site, by ``seed``.
+
+    Raises
+    ------
+    CohortError
+        ``COH-001`` nothing found, ``COH-002`` a bad table, ``COH-003`` one person in two
+        splits, ``COH-004`` too few people.
+    """
+    text = str(source)
+    path = Path(text)
+    if path.is_file() and path.suffix.lower() in {".tsv", ".csv", ".txt"}:
+        table = _read_table(path)
+    else:
+        files = find_volumes(source)
+        if not files:
+            raise CohortError(
+                "COH-001",
+                "no volume was found",
+                "Pass a folder with NIfTI files, a quoted pattern such as 'scans/*_T1w.nii.gz', "
+                "or a TSV table with a column path.",
+                subject=path.name,
+            )
+        table = pd.DataFrame({"path": [str(f) for f in files]})
+    for column in ("subject", "site", "split"):
+        if column not in table:
+            table[column] = ""
+    table = table.fillna("").astype(str)
+    paths = [Path(p) for p in table["path"]]
+    table["subject"] = [
+        s or stem(p).split("_")[0] for s, p in zip(table["subject"], paths, strict=True)
+    ]
+    table["site"] = [s or p.parent.name for s, p in zip(table["site"], paths, strict=True)]
+    _check_splits(table, path.name)
+    _assign_splits(table, seed)
+    columns = (table[name].tolist() for name in ("subject", "site", "split"))
+    people = [Person(*row) for row in zip(paths, *columns, strict=True)]
+    require_enough(people, path.name)
+    return people
+
+
+def require_enough(people: list[Person], name: str) -> None:
+    """Raise ``COH-004`` unless every split has the people it needs."""
+    for split, least in MINIMUM.items():
+        found = len({p.subject for p in people if p.split == split})
+        if found < least:
+            raise CohortError(
+                "COH-004",
+                f"only {found} people in split {split}, {least} or more are needed",
+                "Add healthy scans: ten people are the least that can be split four ways; "
+                "a useful model needs fifty or more.",
+                subject=name,
+            )
+
+
+def counts(people: list[Person]) -> dict[str, dict[str, int]]:
+    """Return the number of people per split and site."""
+    table: dict[str, dict[str, int]] = {split: {} for split in SPLITS}
+    for subject_site_split in sorted({(p.split, p.site, p.subject) for p in people}):
+        split, site, _ = subject_site_split
+        table[split][site] = table[split].get(site, 0) + 1
+    return table
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, sep="\t" if path.suffix.lower() != ".csv" else ",", dtype=str)
+    except (OSError, ValueError) as error:
+        raise CohortError(
+            "COH-002",
+            "the table cannot be read",
+            "Save it as tab-separated text (UTF-8) with a header line.",
+            subject=path.name,
+        ) from error
+    if "path" not in table or table["path"].isna().any() or table.empty:
+        raise CohortError(
+            "COH-002",
+            "the table has no column path, or rows without one",
+            "The header must name path; subject, site, split, age, sex are optional.",
+            subject=path.name,
+        )
+    table["path"] = [str(path.parent / p) for p in table["path"]]
+    return table
+
+
+def _check_splits(table: pd.DataFrame, name: str) -> None:
+    wrong = sorted(set(table["split"]) - {*SPLITS, ""})
+    if wrong:
+        raise CohortError(
+            "COH-002",
+            f"unknown split {wrong[0]!r}",
+            f"Use {', '.join(SPLITS)}, or leave the cell empty.",
+            subject=name,
+        )
+    given = table[table["split"] != ""]
+    twice = given.groupby("subject")["split"].nunique()
+    if (twice > 1).any():
+        raise CohortError(
+            "COH-003",
+            f"{int((twice > 1).sum())} people are in more than one split, first "
+            f"{twice[twice > 1].index[0]}",
+            "Give all scans of a person the same split.",
+            subject=name,
+        )
+
+
+def _assign_splits(table: pd.DataFrame, seed: int) -> None:
+    given = table[table["split"] != ""]
+    known = dict(zip(given["subject"], given["split"], strict=True))
+    table["split"] = [known.get(subject, "") for subject in table["subject"]]
+    for _, group in table[table["split"] == ""].groupby("site", sort=True):
+        subjects = sorted(set(group["subject"]))
+        # Ordered by a keyed hash, so that adding people moves few of the others.
+        subjects.sort(key=lambda s: hashlib.sha256(f"{seed}:{s}".encode()).hexdigest())
+        least = 2 if len(subjects) >= 10 else 0
+        start = 0
+        for split, share in zip(SPLITS[::-1], SHARES[::-1], strict=True):
+            size = max(round(share * len(subjects)), least)
+            chosen = subjects[start:] if split == "train" else subjects[start : start + size]
+            start += size
+            table.loc[table["subject"].isin(chosen) & (table["split"] == ""), "split"] = split

@@ -1,0 +1,231 @@
+"""Detection, step by step, on a chosen device."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_normative.core.candidates import components, describe
+from napari_normative.core.card import RESEARCH_USE
+from napari_normative.core.preprocess import prepare, restore, scored_mask
+from napari_normative.core.residual import residual
+from napari_normative.core.score import anomaly_z, residual_scales, scan_score
+from napari_normative.engine.detection import Detection
+from napari_normative.engine.device import choose_device
+from napari_normative.errors import CancelledError, DeviceError
+from napari_normative.volume import FloatArray, Volume
+
+if TYPE_CHECKING:
+    from napari_normative.engine.model import Cancel, NormativeModel, Progress
+
+STEPS = ("align", "reconstruct", "score", "candidates", "restore", "samples")
+UNUSUAL_LATENT = 2.0
+"""A latent this many times farther out than expected is unlike the cohort."""
+
+
+class _Clock:
+    """Times steps, reports them and listens for cancel."""
+
+    def __init__(self, progress: Progress | None, cancel: Cancel | None) -> None:
+        self.seconds: dict[str, float] = {}
+        self._progress = progress or (lambda step, fraction: None)
+        self._cancel = cancel or (lambda: False)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        if self._cancel():
+            raise CancelledError
+        self._progress(name, STEPS.index(name) / len(STEPS))
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 3)
+
+    def finish(self) -> None:
+        if self._cancel():
+            raise CancelledError
+        self._progress("done", 1.0)
+
+
+def detect(
+    model: NormativeModel,
+    scan: Volume,
+    mask: Volume | None,
+    *,
+    device: str,
+    samples: int,
+    seed: int,
+    progress: Progress | None,
+    cancel: Cancel | None,
+) -> Detection:
+    """Compare a scan with a model; see :meth:`NormativeModel.detect`."""
+    clock, card, calibration = _Clock(progress, cancel), model.card, model.calibration
+    space, scoring, spacing = card.preprocess, card.score, card.preprocess.spacing_mm
+    with clock.step("align"):
+        prepared = prepare(scan, space, model.template, mask=mask)
+    with clock.step("reconstruct"):
+        (image, mean, _), note = run_network(model, prepared.image[None], device)
+    with clock.step("score"):
+        scales = residual_scales(prepared.image, image[0], prepared.mask, scoring, spacing)
+        z = anomaly_z(scales, prepared.mask, calibration, scoring, spacing)
+        score = scan_score(z)
+    with clock.step("candidates"):
+        labels, found = components(
+            z, calibration.threshold_z, scoring.minimum_ml, spacing**3 / 1000
+        )
+    with clock.step("restore"):
+        inside = scored_mask(prepared, space, scan)
+
+        def onto_scan(data: FloatArray, order: int = 1) -> Volume:
+            values = restore(data, prepared, space, scan, units="model", order=order)
+            return scan.with_data(values, is_label=False)
+
+        pseudo_healthy = restore(image[0], prepared, space, scan)
+        reconstruction = scan.with_data(np.where(inside, pseudo_healthy, 0), is_label=False)
+        z_map = onto_scan(z)
+        z_map = z_map.with_data(np.where(inside, z_map.data, 0))
+        label_map = onto_scan(labels.astype(np.float32), order=0)
+        label_map = label_map.with_data(label_map.data, is_label=True)
+        key = f"{scan.source.digest}:{model.digest}"
+        candidates = describe(found, label_map, calibration, key)
+    drawn: list[Volume] = []
+    with clock.step("samples"):
+        if samples:
+            latents = model.posterior.draw(samples, seed)
+            for x in decode(model, latents, note.device)[0]:
+                values = restore(np.where(prepared.mask, x, 0), prepared, space, scan)
+                drawn.append(scan.with_data(np.where(inside, values, 0), is_label=False))
+    clock.finish()
+    distance = model.posterior.distance(mean)
+    warnings = [*scan.source.warnings, *prepared.warnings, *note.warnings]
+    if distance > UNUSUAL_LATENT:
+        warnings.append(
+            f"The scan is unlike the training cohort (latent distance {distance:.1f}, usual 1); "
+            "the map may show scanner or contrast rather than disease."
+        )
+    provenance: dict[str, Any] = {
+        "software": f"napari-normative {versions()['napari-normative']}",
+        "notice": RESEARCH_USE,
+        "created_utc": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "model": {"name": card.name, "sha256": model.digest, "title": card.title},
+        "scan": {
+            "sha256": scan.source.digest,
+            "shape": list(scan.shape),
+            "spacing_mm": [round(s, 4) for s in scan.spacing_mm],
+            "orientation": scan.orientation,
+        },
+        "mask_sha256": mask.source.digest if mask is not None else None,
+        "foreground": prepared.foreground,
+        "alignment": {
+            "similarity": round(prepared.alignment.similarity, 4),
+            "scan_to_template": prepared.alignment.scan_to_template.round(6).tolist(),
+        },
+        "latent_distance": round(distance, 3),
+        "parameters": {
+            "preprocess": space.model_dump(mode="json"),
+            "score": scoring.model_dump(mode="json"),
+            "threshold_z": calibration.threshold_z,
+            "samples": samples,
+        },
+        "device": note.device,
+        "device_reason": note.reason,
+        "seed": seed,
+        "seconds": {**clock.seconds, "total": round(sum(clock.seconds.values()), 3)},
+    }
+    return Detection(
+        scan=scan,
+        mask=inside,
+        reconstruction=reconstruction,
+        residual=residual(scan.with_data(scan.data, is_label=False), reconstruction, inside),
+        anomaly_z=z_map,
+        anomaly_p=z_map.with_data(calibration.voxel_p(z_map.data)),
+        candidate_labels=label_map,
+        candidates=candidates,
+        scan_score=score,
+        scan_p=calibration.scan_p(score),
+        threshold_z=calibration.threshold_z,
+        samples=tuple(drawn),
+        warnings=tuple(warnings),
+        provenance=provenance,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceNote:
+    """The device that did the work in the end."""
+
+    device: str
+    reason: str
+    warnings: tuple[str, ...] = ()
+
+
+def run_network(
+    model: NormativeModel, image: FloatArray, device: str
+) -> tuple[tuple[FloatArray, FloatArray, FloatArray], DeviceNote]:
+    """Return reconstruction (C, I, J, K), latent mean and log-variance of one image."""
+    import torch
+
+    def work(name: str) -> tuple[FloatArray, FloatArray, FloatArray]:
+        network = model.network(name)
+        with torch.inference_mode():
+            x = torch.from_numpy(image).to(name)[None]
+            latent = network.encode(x)
+            out = network.decode(latent.mean)
+            parts = (out[0], latent.mean[0], latent.log_variance[0])
+            a, b, c = (p.float().cpu().numpy() for p in parts)
+        return a, b, c
+
+    return _on_device(work, model, device)
+
+
+def decode(
+    model: NormativeModel, latents: FloatArray, device: str
+) -> tuple[list[FloatArray], DeviceNote]:
+    """Return the first channel of each decoded latent, shape (I, J, K), one at a time."""
+    import torch
+
+    inside = model.template.mask
+
+    def work(name: str) -> list[FloatArray]:
+        network = model.network(name)
+        images = []
+        with torch.inference_mode():
+            for latent in latents:
+                z = torch.from_numpy(np.asarray(latent, dtype=np.float32)).to(name)[None]
+                image = network.decode(z)[0, 0].float().cpu().numpy()
+                images.append(np.where(inside, image, 0).astype(np.float32))
+        return images
+
+    return _on_device(work, model, device)
+
+
+def _on_device(work: Any, model: NormativeModel, request: str) -> tuple[Any, DeviceNote]:
+    """Run on the device asked for; when its memory does not suffice, on the CPU, and say so."""
+    import torch
+
+    choice = choose_device(request)
+    try:
+        return work(choice.device), DeviceNote(choice.device, choice.reason)
+    except torch.OutOfMemoryError:
+        if choice.device == "cpu":
+            raise DeviceError(
+                "DEV-003", "memory does not suffice", "Close other programs or use a smaller model."
+            ) from None
+    model.unload()
+    note = f"{choice.device} ran out of memory; the CPU was used instead."
+    return work("cpu"), DeviceNote("cpu", f"{choice.device} ran out of memory", (note,))
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computes."""
+    import platform
+    from importlib import metadata
+
+    names = ("napari-normative", "torch", "numpy", "scipy", "SimpleITK", "nibabel", "scikit-image")
+    return {"python": platform.python_version(), **{n: metadata.version(n) for n in names}}

@@ -1,0 +1,281 @@
+"""The training loop: Lightning, seeded step by step, safe against kills and NaN."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from napari_normative.core.augment import augment
+from napari_normative.core.card import CurvePoint
+from napari_normative.core.objective import Terms, evaluate
+from napari_normative.core.vae import VAE, Latent
+from napari_normative.engine.prepared import PreparedCohort
+from napari_normative.engine.presets import Preset
+from napari_normative.errors import CancelledError, TrainingError
+from napari_normative.io.checkpoint import Tensors, newest_checkpoint, save_checkpoint
+
+CHECKPOINT_SECONDS = 60.0
+POINTS = 200
+"""Points on the training curves."""
+LARGEST_SKIP = 3
+"""Bad steps in a row before the weights are rolled back."""
+
+
+class Steps(Dataset[list[int]]):
+    """Which people a step sees: a function of seed and step alone, so that runs resume exactly.
+
+    Sites are drawn with weight ``n ** (1 - balance)``.
+    """
+
+    def __init__(self, cohort: PreparedCohort, preset: Preset, seed: int, first: int) -> None:
+        self.train = cohort.select("train")
+        self.batch, self.seed, self.first = preset.batch, seed, first
+        self.last = preset.steps
+        sites = [cohort.people[i].site for i in self.train]
+        weight = np.array([sites.count(s) ** -preset.site_balance for s in sites])
+        self.weight = weight / weight.sum()
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+    def __getitem__(self, index: int) -> list[int]:
+        if index >= len(self):
+            raise IndexError(index)
+        random = np.random.default_rng((self.seed, self.first + index))
+        size, replace = self.batch, self.batch > len(self.train)
+        return [int(i) for i in random.choice(self.train, size, replace=replace, p=self.weight)]
+
+
+class Trainee(pl.LightningModule):
+    """The network in training: one optimiser, a moving average of the weights, the curves."""
+
+    def __init__(
+        self,
+        network: VAE,
+        cohort: PreparedCohort,
+        preset: Preset,
+        *,
+        seed: int,
+        max_minutes: float | None,
+        checkpoints: Path,
+        report: Callable[[CurvePoint, float, float | None], None],
+        cancel: Callable[[], bool],
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.network = network
+        self.average = copy.deepcopy(network).requires_grad_(False)
+        self.cohort, self.preset, self.seed = cohort, preset, seed
+        self.max_minutes, self.checkpoints = max_minutes, checkpoints
+        self.report, self.cancel = report, cancel
+        self.step, self.minutes_before, self.bad_steps, self.rate_factor = 0, 0.0, 0, 1.0
+        self.curves: list[CurvePoint] = []
+        self._recent: list[Terms] = []
+        self._started = self._saved = time.monotonic()
+        self._adam = torch.optim.AdamW(
+            network.parameters(), lr=preset.rate, weight_decay=1e-4, betas=(0.9, 0.99)
+        )
+
+    # -- what Lightning calls ---------------------------------------------------------
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return AdamW; the rate is set before every step."""
+        return self._adam
+
+    def training_step(self, people: list[int], index: int) -> None:
+        """Take one optimiser step on the people drawn for it."""
+        if self.cancel():
+            self.save()
+            raise CancelledError
+        progress = self.progress()
+        images, masks = self._batch(people)
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
+        spacing = self.preset.preprocess.spacing_mm
+        seen, target, mask = augment(images, masks, self.preset.augment, spacing, generator)
+        rate = self.preset.rate * self.rate_factor * schedule(progress)
+        for group in self._adam.param_groups:
+            group["lr"] = rate
+        latent = self.network.encode(seen)
+        latent = Latent(latent.mean.float(), latent.log_variance.float())
+        noise = torch.randn(latent.mean.shape, generator=generator).to(self.device)
+        z = latent.mean + noise * torch.exp(0.5 * latent.log_variance)
+        out = self.network.decode(z).float()
+        terms = evaluate(target, out, latent, mask, self.preset.objective, progress)
+        voxels = mask.sum() / len(mask)
+        optimizer = self.optimizers()
+        optimizer.zero_grad()  # type: ignore[union-attr]
+        # Nats per voxel keep the gradient's size alike for all grids; the optimum is the same.
+        self.manual_backward(terms.loss / voxels)
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        if torch.isfinite(terms.loss) and torch.isfinite(norm):
+            optimizer.step()  # type: ignore[union-attr]
+            self.bad_steps = 0
+            self._follow()
+            self._recent.append(Terms(*(t.detach() for t in terms)))
+        else:
+            self._recover(people)
+        self.step += 1
+        self._book_keep(progress)
+
+    # -- state ------------------------------------------------------------------------
+
+    def progress(self) -> float:
+        """Return the share of training done, by steps or by the clock, whichever is ahead."""
+        done = self.step / self.preset.steps
+        if self.max_minutes:
+            done = max(done, self.minutes() / self.max_minutes)
+        return min(1.0, done)
+
+    def minutes(self) -> float:
+        """Return the minutes trained so far, earlier sessions included."""
+        return self.minutes_before + (time.monotonic() - self._started) / 60
+
+    def save(self) -> Path:
+        """Write a checkpoint from which training goes on exactly."""
+        tensors: Tensors = {}
+        for prefix, module in (("network.", self.network), ("average.", self.average)):
+            for name, parameter in module.named_parameters():
+                tensors[prefix + name] = parameter.detach().cpu().numpy()
+        for name, parameter in self.network.named_parameters():
+            for key, value in self._adam.state.get(parameter, {}).items():
+                tensors[f"adam.{key}.{name}"] = value.detach().cpu().numpy()
+        facts = {
+            "step": self.step,
+            "minutes": self.minutes(),
+            "rate_factor": self.rate_factor,
+            "cohort": self.cohort.digest,
+            "preset": self.preset.model_dump(mode="json"),
+            "seed": self.seed,
+            "curves": [point.model_dump() for point in self.curves],
+        }
+        self._saved = time.monotonic()
+        return save_checkpoint(self.checkpoints, self.step, tensors, facts)
+
+    def resume(self) -> bool:
+        """Take on the newest undamaged checkpoint; false when there is none.
+
+        Raises
+        ------
+        TrainingError
+            ``TRN-003`` when it belongs to another cohort, preset or seed.
+        """
+        found = newest_checkpoint(self.checkpoints)
+        if found is None:
+            return False
+        tensors, facts = found
+        here = (self.cohort.digest, self.preset.model_dump(mode="json"), self.seed)
+        if (facts["cohort"], facts["preset"], facts["seed"]) != here:
+            raise TrainingError(
+                "TRN-003",
+                "the checkpoint belongs to another cohort, preset or seed",
+                "Resume with the same arguments, or choose another --workdir.",
+            )
+        self._take(tensors)
+        self.step, self.rate_factor = int(facts["step"]), float(facts["rate_factor"])  # type: ignore[call-overload,arg-type]
+        self.minutes_before = float(facts["minutes"])  # type: ignore[arg-type]
+        self.curves = [CurvePoint(**point) for point in facts["curves"]]  # type: ignore[attr-defined]
+        return True
+
+    def _take(self, tensors: Tensors) -> None:
+        def tensor(name: str) -> Tensor:
+            return torch.from_numpy(np.array(tensors[name]))
+
+        with torch.no_grad():
+            for prefix, module in (("network.", self.network), ("average.", self.average)):
+                for name, parameter in module.named_parameters():
+                    parameter.copy_(tensor(prefix + name))
+        self._adam.state.clear()
+        for name, parameter in self.network.named_parameters():
+            keys = ("step", "exp_avg", "exp_avg_sq")
+            stored = {k: tensor(f"adam.{k}.{name}") for k in keys if f"adam.{k}.{name}" in tensors}
+            if stored:
+                moved = {k: v if k == "step" else v.to(parameter.device) for k, v in stored.items()}
+                self._adam.state[parameter] = moved
+
+    def _batch(self, people: list[int]) -> tuple[Tensor, Tensor]:
+        images = torch.from_numpy(self.cohort.images[people].astype(np.float32))[:, None]
+        masks = torch.from_numpy(self.cohort.masks[people].astype(np.float32))[:, None]
+        return images.to(self.device), masks.to(self.device)
+
+    def _follow(self) -> None:
+        """Move the average; early on it follows faster, so that the start is forgotten."""
+        decay = min(self.preset.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            pairs = zip(self.average.parameters(), self.network.parameters(), strict=True)
+            for mean, new in pairs:
+                mean.lerp_(new, 1 - decay)
+
+    def _recover(self, people: list[int]) -> None:
+        """Skip a step that is not finite; roll back once; then stop and name the cases."""
+        self.bad_steps += 1
+        if self.bad_steps <= LARGEST_SKIP:
+            return
+        found = newest_checkpoint(self.checkpoints)
+        if self.rate_factor < 1.0 or found is None:
+            names = ", ".join(sorted({self.cohort.people[i].path.name for i in people}))
+            raise TrainingError(
+                "TRN-004",
+                f"the loss is not finite at step {self.step}, also after going back to an "
+                f"earlier state at half the rate; the batch was {names}",
+                "Look at these scans; leave out what is not healthy or not of this contrast.",
+            )
+        self._take(found[0])
+        self.rate_factor, self.bad_steps = 0.5, 0
+
+    def _book_keep(self, progress: float) -> None:
+        every = max(1, self.preset.steps // POINTS)
+        finished = self.step >= self.preset.steps or self.progress() >= 1.0
+        if (self.step % every == 0 or finished) and self._recent:
+            terms = [torch.stack([t[i].float() for t in self._recent]).mean() for i in range(1, 5)]
+            elbo, reconstruction, kl, active = (float(t) for t in terms)
+            point = CurvePoint(
+                step=self.step, minutes=round(self.minutes(), 2), elbo_nats=round(elbo, 1),
+                reconstruction_nats=round(reconstruction, 1), kl_nats=round(kl, 2),
+                active_units=round(active),
+            )  # fmt: skip
+            self.curves.append(point)
+            self._recent.clear()
+            done = max(self.progress(), 1e-6)
+            self.report(point, done, self.minutes() * 60 * (1 - done) / done)
+        if finished or time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+            self.save()
+        if finished:
+            self.trainer.should_stop = True
+
+
+def schedule(progress: float) -> float:
+    """Return the share of the largest rate: 2 % linear rise, then a cosine to 1 %."""
+    if progress < 0.02:
+        return 0.05 + 0.95 * progress / 0.02
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (progress - 0.02) / 0.98))
+
+
+def run(trainee: Trainee, *, device: str, bf16: bool, progress: Any = None) -> None:
+    """Train until the steps or the minutes are used up."""
+    if trainee.progress() >= 1.0:
+        return
+    accelerator, _, index = device.partition(":")
+    trainer = pl.Trainer(
+        accelerator="gpu" if accelerator == "cuda" else accelerator,
+        devices=[int(index)] if index else 1,
+        precision="bf16-mixed" if bf16 else "32-true",
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    steps = Steps(trainee.cohort, trainee.preset, trainee.seed, trainee.step)
+    loader = DataLoader(steps, batch_size=None, num_workers=0)
+    trainee.train()
+    trainer.fit(trainee, loader)

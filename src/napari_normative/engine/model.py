@@ -1,0 +1,343 @@
+"""A trained normative model: load it, ask it, save it."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from nibabel.spatialimages import SpatialImage
+from numpy.typing import NDArray
+
+from napari_normative.core.calibration import Calibration
+from napari_normative.core.card import ModelCard
+from napari_normative.core.latent import AggregatedPosterior
+from napari_normative.core.preprocess import Template
+from napari_normative.engine.detection import Detection
+from napari_normative.errors import GeometryMismatchError, ModelFileError
+from napari_normative.io.checkpoint import Tensors, load_model_file, save_model_file
+from napari_normative.volume import FloatArray, Volume
+
+if TYPE_CHECKING:
+    from napari_normative.core.vae import VAE
+
+ScanLike: TypeAlias = str | Path | Volume | SpatialImage | tuple[NDArray[Any], Any]
+"""A path, a Volume, a nibabel image, or an array with its voxel-to-world affine."""
+
+Progress = Callable[[str, float], None]
+Cancel = Callable[[], bool]
+
+DEFAULT_MODEL = "brain-t1"
+VAE_PREFIX = "vae."
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedScan:
+    """A scan's Gaussian over latents.
+
+    Attributes
+    ----------
+    mean, variance : float32 array, shape (Z,) or (Z, i, j, k)
+    """
+
+    mean: FloatArray
+    variance: FloatArray
+
+
+class NormativeModel:
+    """Weights, card and calibration of a trained normative model.
+
+    Weights are built when first needed, so that listing and inspecting models is instant;
+    a model may be used from several threads.
+
+    Attributes
+    ----------
+    card : ModelCard
+    digest : str
+        SHA-256 of tensors and card; names the model in every output.
+    template : Template
+    calibration : Calibration
+    posterior : AggregatedPosterior
+    """
+
+    def __init__(self, card: ModelCard, tensors: Tensors, digest: str = "unsaved") -> None:
+        self.card = card
+        self.digest = digest
+        self._tensors = tensors
+        self._networks: dict[str, VAE] = {}
+        self._lock = threading.Lock()
+        self.template = Template(
+            self._array("template.image", card.preprocess.shape).astype(np.float32),
+            self._array("template.mask", card.preprocess.shape) > 0,
+        )
+        self.calibration = self._read_calibration()
+        self.posterior = AggregatedPosterior(
+            self._array("latent.mean").astype(np.float32),
+            self._array("latent.cholesky").astype(np.float32),
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> NormativeModel:
+        """Load a model file.
+
+        Raises
+        ------
+        ModelFileError
+            When the file is missing, foreign, damaged or of another version.
+        """
+        card, tensors, digest = load_model_file(Path(path))
+        try:
+            return cls(card, tensors, digest)
+        except ModelFileError as error:
+            raise ModelFileError(
+                error.code, error.what, error.remedy, subject=Path(path).name
+            ) from error
+
+    def save(self, path: str | Path) -> Path:
+        """Write the model to one ``.safetensors`` file and take on its digest."""
+        self.digest = save_model_file(Path(path), self.card, self._tensors)
+        return Path(path)
+
+    def detect(
+        self,
+        scan: ScanLike,
+        *,
+        mask: ScanLike | None = None,
+        volume: int | None = None,
+        device: str = "auto",
+        samples: int = 0,
+        seed: int = 0,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Detection:
+        """Compare a scan with the model.
+
+        Parameters
+        ----------
+        scan : path, Volume, nibabel image, or (array, affine)
+            One 3D volume; the affine leads from voxels to RAS+ world mm.
+        mask : like ``scan``, optional
+            Foreground on the same grid; anything but 0 counts.
+        volume : int, optional
+            Which volume of a 4D file, from 0.
+        device : str
+            ``auto``, ``cpu``, ``cuda:N`` or ``mps``.
+        samples : int
+            Synthetic volumes to draw onto the scan's grid.
+        seed : int
+            Of the samples.
+        progress : callable, optional
+            Called with the name of a step and the fraction done.
+        cancel : callable, optional
+            Asked between steps; true ends the work with CancelledError.
+
+        Raises
+        ------
+        NormativeError
+            With a sentence that says what is wrong and what to do.
+        """
+        from napari_normative.engine.infer import detect
+
+        return detect(
+            self,
+            as_volume(scan, volume=volume),
+            None if mask is None else as_volume(mask),
+            device=device,
+            samples=samples,
+            seed=seed,
+            progress=progress,
+            cancel=cancel,
+        )
+
+    def reconstruct(self, scan: ScanLike, *, device: str = "auto") -> Volume:
+        """Return the pseudo-healthy reconstruction on the scan's grid, in its units."""
+        return self.detect(scan, device=device).reconstruction
+
+    def encode(self, scan: ScanLike, *, device: str = "auto") -> EncodedScan:
+        """Return the scan's Gaussian over latents."""
+        from napari_normative.core.preprocess import prepare
+        from napari_normative.engine.infer import run_network
+
+        prepared = prepare(as_volume(scan), self.card.preprocess, self.template)
+        (_, mean, log_variance), _ = run_network(self, prepared.image[None], device)
+        return EncodedScan(mean, np.exp(log_variance))
+
+    def decode(self, latent: NDArray[np.floating], *, device: str = "auto") -> Volume:
+        """Return the volume of a latent on the model's grid, in model units, labelled synthetic."""
+        from napari_normative.engine.infer import decode
+
+        return self._synthetic(decode(self, latent[None], device)[0][0], "decoded")
+
+    def sample(
+        self, n: int, *, seed: int = 0, temperature: float = 1.0, device: str = "auto"
+    ) -> list[Volume]:
+        """Return ``n`` synthetic volumes drawn from the cohort's latents, on the model's grid.
+
+        Parameters
+        ----------
+        n : int
+        seed : int
+            Equal seeds give equal samples.
+        temperature : float
+            1 draws as the cohort is spread; less stays nearer to the average.
+        device : str
+        """
+        from napari_normative.engine.infer import decode
+
+        latents = self.posterior.draw(n, seed, temperature)
+        images, _ = decode(self, latents, device)
+        return [self._synthetic(x, f"sample-{i}") for i, x in enumerate(images, start=1)]
+
+    def network(self, device: str) -> VAE:
+        """Return the network on a device, built at the first call."""
+        import torch
+
+        from napari_normative.core.vae import VAE
+
+        with self._lock:
+            if device not in self._networks:
+                network = VAE(self.card.vae)
+                state = {
+                    name.removeprefix(VAE_PREFIX): torch.from_numpy(array.copy())
+                    for name, array in self._tensors.items()
+                    if name.startswith(VAE_PREFIX)
+                }
+                try:
+                    network.load_state_dict(state)
+                except RuntimeError as error:
+                    raise _unfit("weights", "names or shapes of the network's tensors") from error
+                self._networks[device] = network.float().eval().to(device)
+            return self._networks[device]
+
+    def unload(self) -> None:
+        """Free the networks and the GPU memory they hold; the next call builds them again."""
+        with self._lock:
+            on_gpu = any(name.startswith("cuda") for name in self._networks)
+            self._networks.clear()
+        if on_gpu:
+            import torch
+
+            torch.cuda.empty_cache()
+
+    def _synthetic(self, image: FloatArray, name: str) -> Volume:
+        made = Volume.from_array(image, self.card.preprocess.grid.affine, f"{name} (synthetic)")
+        return dataclasses.replace(
+            made, source=dataclasses.replace(made.source, warnings=("Synthetic.",))
+        )
+
+    def _array(self, name: str, shape: Sequence[int] | None = None) -> NDArray[Any]:
+        array = self._tensors.get(name)
+        if array is None or (shape is not None and array.shape != tuple(shape)):
+            raise _unfit(name, "missing or of another shape")
+        return array
+
+    def _read_calibration(self) -> Calibration:
+        facts, scales = self.card.calibration, len(self.card.score.scales_mm)
+        inside = self.template.mask
+        flat = (scales, int(inside.sum()))
+
+        def map_of(name: str) -> FloatArray:
+            full = np.zeros((scales, *inside.shape), dtype=np.float32)
+            full[:, inside] = self._array(name, flat)
+            return full
+
+        return Calibration(
+            mean=map_of("calibration.mean"),
+            sd=map_of("calibration.sd"),
+            z_tail=self._array("calibration.z_tail").astype(np.float64),
+            scan_scores=self._array("calibration.scan_scores", (facts.n_b,)).astype(np.float64),
+            evidence=self._array("calibration.evidence", (facts.n_b,)).astype(np.float64),
+            threshold_z=facts.threshold_z,
+            false_per_scan=facts.false_per_scan,
+            n_a=facts.n_a,
+            n_b=facts.n_b,
+        )
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model that can be loaded by name.
+
+    Attributes
+    ----------
+    name : str
+    path : Path
+    packaged : bool
+        Whether it came with the package.
+    """
+
+    name: str
+    path: Path
+    packaged: bool
+
+    @property
+    def card(self) -> ModelCard:
+        """The model's card, read from the file (and checked)."""
+        return load_model_file(self.path)[0]
+
+
+def available_models() -> list[ModelEntry]:
+    """Return the models that came with the package."""
+    folder = resources.files("napari_normative") / "models"
+    with resources.as_file(folder) as path:
+        return [ModelEntry(p.stem, p, True) for p in sorted(path.glob("*.safetensors"))]
+
+
+def load_model(name_or_path: str | Path = DEFAULT_MODEL) -> NormativeModel:
+    """Load a packaged model by name, or a model file by path.
+
+    Raises
+    ------
+    ModelFileError
+        ``MOD-004`` when there is neither.
+    """
+    packaged = {entry.name: entry.path for entry in available_models()}
+    if str(name_or_path) in packaged:
+        return NormativeModel.load(packaged[str(name_or_path)])
+    path = Path(name_or_path).expanduser()
+    if not path.is_file():
+        names = ", ".join(packaged) or "none"
+        raise ModelFileError(
+            "MOD-004",
+            "there is no such packaged model or file",
+            f"Packaged models: {names}. Otherwise pass the path of a .safetensors file.",
+            subject=path.name,
+        )
+    return NormativeModel.load(path)
+
+
+def as_volume(scan: ScanLike, *, volume: int | None = None) -> Volume:
+    """Return a volume of a path, Volume, nibabel image or (array, affine)."""
+    if isinstance(scan, Volume):
+        return scan
+    if isinstance(scan, str | Path):
+        from napari_normative.io.nifti import read_volume
+
+        return read_volume(scan, volume=volume)
+    if isinstance(scan, tuple):
+        return Volume.from_array(scan[0], scan[1])
+    data = np.asanyarray(scan.dataobj)
+    if data.ndim == 4 and volume is not None:
+        data = data[..., volume]
+    if data.ndim != 3:
+        raise GeometryMismatchError(
+            "GEO-002",
+            f"the image has {data.ndim} dimensions, a volume has 3",
+            "Choose one volume with volume=N, counted from 0.",
+        )
+    made = Volume.from_array(data, scan.affine)
+    source = dataclasses.replace(made.source, header=scan.header)
+    return dataclasses.replace(made, source=source)
+
+
+def _unfit(what: str, why: str) -> ModelFileError:
+    return ModelFileError(
+        "MOD-006",
+        f"{what} does not fit the card ({why})",
+        "The file was changed after training; use the original.",
+    )

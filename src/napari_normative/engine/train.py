@@ -1,0 +1,427 @@
+"""From a cohort of healthy scans to a model file."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_normative.core.calibration import Calibration
+from napari_normative.core.card import (
+    CalibrationFacts,
+    CurvePoint,
+    HeldOut,
+    ModelCard,
+    TrainingFacts,
+)
+from napari_normative.core.config import VAEConfig
+from napari_normative.core.latent import AggregatedPosterior
+from napari_normative.engine.calibrate import calibrate, held_out
+from napari_normative.engine.cohort import counts, read_cohort, require_enough
+from napari_normative.engine.device import bf16_is_fast, choose_device
+from napari_normative.engine.infer import versions
+from napari_normative.engine.model import VAE_PREFIX, NormativeModel
+from napari_normative.engine.prepared import PreparedCohort, prepare_cohort
+from napari_normative.engine.presets import PRESETS, Preset
+from napari_normative.errors import TrainingError
+from napari_normative.io.checkpoint import Tensors, newest_checkpoint
+from napari_normative.volume import FloatArray
+
+if TYPE_CHECKING:
+    from napari_normative.core.vae import VAE
+
+INTENDED_USE = (
+    "Research use only, not for diagnosis. Shows where a scan differs from healthy people like "
+    "those it was trained on, as candidates for a person to review."
+)
+LIMITS = (
+    "Trained on few people and scanners: other scanners, ages and sequences give more false "
+    "candidates. Finds what changes intensity on this contrast; changes of texture, small "
+    "displacements and lesions of ordinary intensity stay unseen. No candidate does not mean "
+    "no disease. A left-right flipped scan is not noticed."
+)
+
+
+@dataclass(frozen=True)
+class TrainProgress:
+    """How far training is.
+
+    Attributes
+    ----------
+    stage : {"check", "align", "train", "calibrate"}
+    fraction : float
+        Of the stage, 0 to 1.
+    message : str
+        The scan or step at hand.
+    point : CurvePoint or None
+        Newest point of the curves, nats per volume.
+    seconds_left : float or None
+        Of the stage.
+    """
+
+    stage: str
+    fraction: float
+    message: str = ""
+    point: CurvePoint | None = None
+    seconds_left: float | None = None
+
+
+def fit(
+    cohort: str | Path,
+    out: str | Path,
+    *,
+    preset: str | Preset = "brain-2mm",
+    max_minutes: float | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    device: str = "auto",
+    template: str | Path | None = None,
+    workdir: str | Path | None = None,
+    title: str | None = None,
+    license_text: str = "not stated",
+    credit: str = "not stated",
+    progress: Callable[[TrainProgress], None] | None = None,
+    cancel: Callable[[], bool] | None = None,
+) -> NormativeModel:
+    """Train a normative model of healthy scans and write it to ``out``.
+
+    Parameters
+    ----------
+    cohort : path
+        Folder, glob pattern or TSV table; see :func:`napari_normative.engine.cohort.read_cohort`.
+    out : path
+        Model file, ``.safetensors``.
+    preset : str or Preset
+        Name in ``PRESETS``.
+    max_minutes : float, optional
+        Ends training (not alignment and calibration) after that; the learning rate follows.
+    seed : int
+        Of weights, draws and split.
+    resume : bool
+        Go on from the newest undamaged checkpoint in ``workdir``.
+    device : str
+        ``auto``, ``cpu``, ``cuda:N`` or ``mps``.
+    template : path, optional
+        Skull-stripped template to align to instead of the preset's.
+    workdir : path, optional
+        Aligned scans and checkpoints; ``<out>.work`` unless given. Kept afterwards.
+    title, license_text, credit : str, optional
+        For the card.
+    progress, cancel : callable, optional
+
+    Raises
+    ------
+    CohortError, TrainingError, DeviceError, OutputError
+    """
+    chosen = PRESETS.get(preset) if isinstance(preset, str) else preset
+    if chosen is None:
+        raise TrainingError(
+            "TRN-001", f"there is no preset {preset!r}", f"Choose one of {', '.join(PRESETS)}."
+        )
+    out = Path(out)
+    if out.suffix != ".safetensors":
+        raise TrainingError(
+            "TRN-002",
+            "a model file ends in .safetensors",
+            f"Use --out {out.with_suffix('.safetensors').name}.",
+            subject=out.name,
+        )
+    name = preset if isinstance(preset, str) else "custom"
+    folder = Path(workdir) if workdir is not None else out.with_name(out.name + ".work")
+    tell = progress or (lambda state: None)
+    choice = choose_device(device)
+    tell(TrainProgress("check", 0.0, f"{choice.device} ({choice.reason})"))
+    people = read_cohort(cohort, seed=seed)
+    checkpoints = folder / "checkpoints"
+    if not resume and newest_checkpoint(checkpoints) is not None:
+        raise TrainingError(
+            "TRN-005",
+            "the work folder holds an unfinished or finished training",
+            "Add --resume to go on with it, choose another --workdir, or delete the folder.",
+            subject=folder.name,
+        )
+
+    def report(stage: str, fraction: float, message: str) -> None:
+        if cancel is not None and cancel():
+            from napari_normative.errors import CancelledError
+
+            raise CancelledError
+        tell(TrainProgress(stage, fraction, message))
+
+    prepared = prepare_cohort(
+        people,
+        chosen,
+        folder / "prepared",
+        template=None if template is None else Path(template),
+        report=report,
+    )
+    require_enough(prepared.people, "the usable part of the cohort")
+    for sentence in prepared.refused:
+        tell(TrainProgress("align", 1.0, f"left out: {sentence}"))
+    network, curves, steps, minutes, bf16 = _train(
+        prepared, chosen, seed, choice.device, max_minutes, checkpoints, resume, tell, cancel
+    )
+    tell(TrainProgress("calibrate", 0.0, "healthy people who took no part in training"))
+    tensors = {
+        VAE_PREFIX + key: _shrunk(value.detach().cpu().numpy())
+        for key, value in network.state_dict().items()
+    }
+    latents, variances, reconstruct = _applied(network, tensors, prepared, choice.device)
+    calibration = calibrate(prepared, reconstruct, chosen.score, flip=chosen.augment.flip)
+    errors = held_out(prepared, reconstruct)
+    posterior = AggregatedPosterior.fit(latents, variances)
+    kl = 0.5 * (latents**2 + variances - 1 - np.log(variances)).mean(axis=0)
+    facts = TrainingFacts(
+        preset=name,
+        command=_command(name, max_minutes, seed),
+        seed=seed,
+        steps=steps,
+        minutes=round(minutes, 1),
+        device=choice.device,
+        precision="bf16" if bf16 else "fp32",
+        people=counts(prepared.people),
+        cohort_digest=prepared.digest,
+        versions=versions(),
+        curves=tuple(curves),
+    )
+    card = _card(out.stem, title, chosen, network.config, prepared, facts, calibration, errors,
+                 float(kl.sum()), int((kl > 0.01).sum()), license_text, credit)  # fmt: skip
+    tensors.update(_statistics(prepared, calibration, posterior))
+    model = NormativeModel(card, tensors)
+    model.save(out)
+    tell(TrainProgress("calibrate", 1.0, f"saved {out.name}"))
+    return model
+
+
+def _train(
+    prepared: PreparedCohort,
+    preset: Preset,
+    seed: int,
+    device: str,
+    max_minutes: float | None,
+    checkpoints: Path,
+    resume: bool,
+    tell: Callable[[TrainProgress], None],
+    cancel: Callable[[], bool] | None,
+) -> tuple[VAE, list[CurvePoint], int, float, bool]:
+    """Return the averaged network, its curves, steps, minutes, and whether bf16 was used."""
+    import torch
+
+    from napari_normative.core.vae import VAE
+
+    with _quiet():
+        from napari_normative.engine import loop
+
+    def report(point: CurvePoint, fraction: float, left: float | None) -> None:
+        tell(TrainProgress("train", fraction, f"step {point.step}", point, left))
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = VAE(_architecture(preset, prepared))
+    _start_from_components(network, prepared, flip=preset.augment.flip)
+    trainee = loop.Trainee(
+        network,
+        prepared,
+        preset,
+        seed=seed,
+        max_minutes=max_minutes,
+        checkpoints=checkpoints,
+        report=report,
+        cancel=cancel or (lambda: False),
+    )
+    if resume:
+        trainee.resume()
+    bf16 = bf16_is_fast(device)
+    with _quiet():
+        loop.run(trainee, device=device, bf16=bf16)
+    return (
+        trainee.average.cpu().eval(),
+        trainee.curves,
+        trainee.step,
+        trainee.minutes(),
+        bf16,
+    )
+
+
+def _architecture(preset: Preset, prepared: PreparedCohort) -> VAEConfig:
+    factor = preset.linear_factor if preset.latent == "dense" else 0
+    size = preset.latent_size
+    voxels = 0
+    if factor:
+        voxels = int(_coarse(prepared.template.mask[None].astype(np.float32), factor)[1].sum())
+        views = len(prepared.select("train")) * (2 if preset.augment.flip else 1)
+        size = min(size, views - 1)
+    return VAEConfig(
+        shape=preset.preprocess.shape,
+        latent=preset.latent,
+        latent_size=size,
+        stem=preset.stem,
+        widths=preset.widths,
+        bottleneck=preset.bottleneck,
+        linear_factor=factor,
+        linear_voxels=voxels,
+    )
+
+
+def _coarse(images: FloatArray, factor: int) -> tuple[FloatArray, np.ndarray]:
+    """Return block means (n, i, j, k) and where the first image's exceed a half."""
+    n, *size = images.shape
+    i, j, k = (s // factor for s in size)
+    blocks = images.reshape(n, i, factor, j, factor, k, factor).mean(axis=(2, 4, 6))
+    return blocks, blocks[0] > 0.5
+
+
+def _start_from_components(network: VAE, prepared: PreparedCohort, *, flip: bool) -> None:
+    """Set the mean image, and the linear branch to whitened principal components."""
+    import torch
+
+    if network.config.latent != "dense":
+        return
+    mean = prepared.template.image
+    network.mean_image.copy_(torch.from_numpy(mean)[None])
+    branch = network.linear
+    if branch is None:
+        return
+    factor = branch.factor
+    inside = _coarse(prepared.template.mask[None].astype(np.float32), factor)[1]
+    voxels = np.flatnonzero(inside)
+    rows = []
+    for n in prepared.select("train"):
+        image = prepared.images[n].astype(np.float32)
+        for view in (image, image[::-1]) if flip else (image,):
+            # Outside a person's own mask nothing is known: no deviation from the mean.
+            mask = prepared.masks[n] if view is image else prepared.masks[n][::-1]
+            rows.append(_coarse(((view - mean) * mask)[None], factor)[0].ravel()[voxels])
+    data = np.stack(rows).astype(np.float64)
+    values, vectors = np.linalg.eigh(data @ data.T / len(data))
+    order = np.argsort(values)[::-1][: network.config.latent_size]
+    kept = np.maximum(values[order], 1e-9)
+    basis = (vectors[:, order].T @ data) / np.sqrt(kept * len(data))[:, None]
+    # Signs are arbitrary; fixed so that the same cohort gives the same file.
+    basis *= np.sign(basis[np.arange(len(basis)), np.abs(basis).argmax(axis=1)])[:, None]
+    left = max(float(values.sum() - kept.sum()), 1e-6)
+    noise = left / max(len(voxels) - len(kept), 1)
+    branch.voxels.copy_(torch.from_numpy(voxels.astype(np.int32)))
+    branch.basis.copy_(torch.from_numpy(basis.astype(np.float32)))
+    branch.scale.copy_(torch.from_numpy(np.sqrt(kept).astype(np.float32)))
+    branch.noise.fill_(noise)
+
+
+def _applied(
+    network: VAE, tensors: Tensors, prepared: PreparedCohort, device: str
+) -> tuple[FloatArray, FloatArray, Callable[[FloatArray], FloatArray]]:
+    """Put the weights in as they are stored; return training latents and a reconstructor."""
+    import torch
+
+    stored = {k.removeprefix(VAE_PREFIX): torch.from_numpy(v) for k, v in tensors.items()}
+    network.load_state_dict(stored)
+    network = network.float().to(device)
+
+    def reconstruct(images: FloatArray) -> FloatArray:
+        with torch.inference_mode():
+            x = torch.from_numpy(np.ascontiguousarray(images)).to(device)[:, None]
+            out: FloatArray = network.reconstruct(x)[:, 0].float().cpu().numpy()
+        return out
+
+    means, variances = [], []
+    with torch.inference_mode():
+        for n in prepared.select("train"):
+            image = torch.from_numpy(prepared.images[n].astype(np.float32)).to(device)
+            latent = network.encode(image[None, None])
+            means.append(latent.mean[0].float().cpu().numpy())
+            variances.append(latent.log_variance[0].float().exp().cpu().numpy())
+    return np.stack(means), np.stack(variances), reconstruct
+
+
+def _statistics(
+    prepared: PreparedCohort, calibration: Calibration, posterior: AggregatedPosterior
+) -> Tensors:
+    inside = prepared.template.mask
+    return {
+        "template.image": prepared.template.image.astype(np.float16),
+        "template.mask": inside.astype(np.uint8),
+        "calibration.mean": calibration.mean[:, inside].astype(np.float16),
+        "calibration.sd": calibration.sd[:, inside].astype(np.float16),
+        "calibration.z_tail": calibration.z_tail.astype(np.float32),
+        "calibration.scan_scores": calibration.scan_scores.astype(np.float32),
+        "calibration.evidence": calibration.evidence.astype(np.float32),
+        "latent.mean": posterior.mean,
+        "latent.cholesky": posterior.cholesky.astype(np.float16),
+    }
+
+
+def _shrunk(array: np.ndarray) -> np.ndarray:
+    """Store weights in half precision; small ones whole, they cost nothing."""
+    return array.astype(np.float16) if array.dtype == np.float32 and array.size > 4096 else array
+
+
+def _card(
+    name: str,
+    title: str | None,
+    preset: Preset,
+    architecture: VAEConfig,
+    prepared: PreparedCohort,
+    facts: TrainingFacts,
+    calibration: Calibration,
+    errors: tuple[HeldOut, ...],
+    total_kl: float,
+    active: int,
+    license_text: str,
+    credit: str,
+) -> ModelCard:
+    return ModelCard(
+        name=name,
+        title=title or preset.title,
+        modality=preset.modality,
+        created_utc=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        vae=architecture,
+        objective=preset.objective,
+        preprocess=prepared.config,
+        score=preset.score,
+        training=facts,
+        calibration=CalibrationFacts(
+            n_a=calibration.n_a,
+            n_b=calibration.n_b,
+            threshold_z=calibration.threshold_z,
+            false_per_scan=round(calibration.false_per_scan, 3),
+            latent_total_kl_nats=round(total_kl, 2),
+            latent_active=active,
+        ),
+        held_out=errors,
+        intended_use=INTENDED_USE,
+        limits=LIMITS,
+        license=license_text,
+        credit=credit,
+    )
+
+
+def _command(preset: str, max_minutes: float | None, seed: int) -> str:
+    limit = f" --max-minutes {max_minutes:g}" if max_minutes else ""
+    return f"napari-normative train COHORT --preset {preset}{limit} --seed {seed}"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's advertisements and advice for programmers away from users."""
+    os.environ.setdefault("POSSIBLE_USER_WARNINGS", "off")
+    loggers: list[Any] = [
+        logging.getLogger(n) for n in ("lightning.pytorch", "lightning.fabric", "lightning")
+    ]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, before, strict=True):
+                logger.setLevel(level)

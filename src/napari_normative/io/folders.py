@@ -1,0 +1,144 @@
+"""Which scans a command works on, and result folders that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from napari_normative.errors import OutputError, VolumeFileError
+from napari_normative.io.nifti import find_volumes, stem
+
+_NUMBERED = re.compile(r"sample_\d+\.nii\.gz")
+"""Results of which an earlier run may have left more than this one makes."""
+
+
+def expand_scans(scans: Iterable[Path], *, leave_out: Path) -> list[Path]:
+    """Replace folders and patterns by the volumes in them, each once, in order.
+
+    Parameters
+    ----------
+    scans : paths of files, folders, or patterns such as ``data/*_T1w.nii.gz``
+    leave_out : Path
+        The output folder: results of an earlier run are not scans.
+
+    Raises
+    ------
+    VolumeFileError
+        ``NIF-040`` if a folder or pattern yields no volume.
+    """
+    found: list[Path] = []
+    for scan in scans:
+        if not (scan.is_dir() or (not scan.exists() and set("*?[") & set(str(scan)))):
+            found.append(scan)
+            continue
+        inside = [p for p in find_volumes(scan) if leave_out.resolve() not in p.resolve().parents]
+        if not inside:
+            raise VolumeFileError(
+                "NIF-040",
+                "no volume file was found here",
+                "Name a folder with .nii, .nii.gz, .hdr/.img or .mgz files.",
+                subject=scan.name or str(scan),
+            )
+        found.extend(inside)
+    return list(dict.fromkeys(found))
+
+
+def name_folders(scans: Iterable[Path]) -> list[tuple[Path, str]]:
+    """Give each scan the name of its own result folder, also where file names are alike."""
+    taken: set[str] = set()
+    named = []
+    for scan in scans:
+        name = base = stem(scan)
+        number = 1
+        while name.casefold() in taken:  # Windows and macOS do not tell A from a
+            number += 1
+            name = f"{base}-{number}"
+        taken.add(name.casefold())
+        named.append((scan, name))
+    return named
+
+
+@contextmanager
+def whole_folder(target: Path, marker: str) -> Iterator[Path]:
+    """Yield a temporary folder that takes the place of ``target`` at the end.
+
+    A reader sees the old results or the new ones, never a mixture; after an error or an
+    interruption the old ones are still there.
+
+    Parameters
+    ----------
+    target : Path
+        The result folder; missing, empty, or with results of an earlier run.
+    marker : str
+        Name of the file by which a folder of results is known, such as ``detection.json``.
+
+    Raises
+    ------
+    OutputError
+        ``OUT-010`` if ``target`` holds files that are not results (they would be lost),
+        ``OUT-011`` if it cannot be written.
+    """
+    try:
+        present = {path.name for path in target.iterdir()} if target.exists() else set()
+        if present and marker not in present:
+            raise _foreign(target, present)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise _cannot_write(target, error) from error
+    try:
+        yield fresh
+        _make_readable(fresh)
+        made = {path.name for path in fresh.iterdir()}
+        others = {name for name in present - made if not _NUMBERED.fullmatch(name)}
+        if others:
+            raise _foreign(target, others)
+        _swap(fresh, target)
+    except OSError as error:
+        raise _cannot_write(target, error) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _swap(fresh: Path, target: Path) -> None:
+    if not target.exists():
+        fresh.rename(target)
+        return
+    old = fresh.with_name(f"{fresh.name}.old")
+    target.rename(old)
+    try:
+        fresh.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _make_readable(folder: Path) -> None:
+    """Give a private temporary folder the permissions a new folder has here."""
+    umask = os.umask(0)
+    os.umask(umask)
+    folder.chmod(0o777 & ~umask)
+
+
+def _foreign(target: Path, names: set[str]) -> OutputError:
+    return OutputError(
+        "OUT-010",
+        f"the folder holds other files ({', '.join(sorted(names)[:3])}) that would be lost",
+        "Choose another output folder, or move these files away.",
+        subject=target.name,
+    )
+
+
+def _cannot_write(target: Path, error: OSError) -> OutputError:
+    return OutputError(
+        "OUT-011",
+        f"the folder cannot be written ({error.strerror or error})",
+        "Check free space and permissions, or choose another output folder.",
+        subject=target.name,
+    )

@@ -1,0 +1,202 @@
+"""Work off the main thread; the only module that starts threads."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Protocol
+
+from napari_normative.errors import CancelledError, NormativeError
+
+PROGRESS_INTERVAL_S = 0.05
+"""Progress is passed on at most this often, so that a fast job cannot flood the window."""
+
+Progress = Callable[[str, float], None]
+Cancelled = Callable[[], bool]
+Work = Callable[[Progress, Cancelled], Any]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who hears of a job, always on the main thread. Exactly one of the last three is called.
+
+    Attributes
+    ----------
+    progress : callable of (step, fraction)
+    done : callable of (result)
+    failed : callable of (NormativeError)
+    cancelled : callable
+    """
+
+    progress: Progress
+    done: Callable[[Any], None]
+    failed: Callable[[NormativeError], None]
+    cancelled: Callable[[], None]
+
+
+class Job(Protocol):
+    """A running job."""
+
+    def cancel(self) -> None:
+        """Ask it to stop; it ends with ``cancelled``."""
+
+
+class Runner(Protocol):
+    """Runs work and spreads main-thread steps."""
+
+    def start(self, title: str, work: Work, listener: Listener) -> Job:
+        """Start ``work(progress, cancelled)``."""
+
+    def spread(self, steps: Iterator[object]) -> None:
+        """Take steps on the main thread, letting the window breathe between them."""
+
+
+def _outcome(work: Work, progress: Progress, cancelled: Cancelled) -> Callable[[Listener], None]:
+    """Do the work and return what to tell the listener."""
+    try:
+        result = work(progress, cancelled)
+    except CancelledError:
+        return lambda listener: listener.cancelled()
+    except NormativeError as known:
+        error = known
+        return lambda listener: listener.failed(error)
+    except MemoryError:
+        out_of_memory = NormativeError(
+            "JOB-002",
+            "the computer ran out of memory",
+            "Close other programs, or choose fewer samples or a smaller scan.",
+            consequence="No layer was added.",
+        )
+        return lambda listener: listener.failed(out_of_memory)
+    except Exception as unforeseen:  # noqa: BLE001 - a job must always end in one sentence
+        _log.debug("job failed", exc_info=True)
+        wrapped = NormativeError(
+            "JOB-001",
+            f"an error that was not foreseen ({type(unforeseen).__name__}: {unforeseen})",
+            "Please report it with this message.",
+            consequence="No layer was added.",
+        )
+        return lambda listener: listener.failed(wrapped)
+    if cancelled():
+        return lambda listener: listener.cancelled()
+    return lambda listener: listener.done(result)
+
+
+class _Finished:
+    def cancel(self) -> None:
+        """Do nothing: the job is over."""
+
+
+class SynchronousRunner:
+    """Runs everything at once on the calling thread: for tests and headless viewers."""
+
+    def start(self, title: str, work: Work, listener: Listener) -> Job:
+        """Run ``work`` to its end and tell the listener."""
+        _outcome(work, listener.progress, lambda: False)(listener)
+        return _Finished()
+
+    def spread(self, steps: Iterator[object]) -> None:
+        """Take all steps."""
+        for _ in steps:
+            pass
+
+
+class ThreadRunner:
+    """Runs work in napari's pool of threads.
+
+    The pool belongs to napari: closing the window or quitting asks the job to stop,
+    and quitting waits for it.
+    """
+
+    def start(self, title: str, work: Work, listener: Listener) -> Job:
+        """Start ``work`` in a thread."""
+        from napari.qt.threading import create_worker
+
+        worker = create_worker(
+            _Titled(title, work), _worker_class=_worker_class(), _ignore_errors=True
+        )
+        worker.signals.progressed.connect(listener.progress)
+        worker.signals.ended.connect(lambda tell: tell(listener))
+        worker.start()
+        return _WorkerJob(worker)
+
+    def spread(self, steps: Iterator[object]) -> None:
+        """Take one step per turn of the event loop."""
+        from qtpy.QtCore import QTimer
+
+        def take() -> None:
+            if next(steps, _END) is not _END:
+                QTimer.singleShot(0, take)
+
+        take()
+
+
+_END = object()
+
+
+class _Titled:
+    """Work with a name: napari shows it when the window is closed meanwhile.
+
+    napari keeps this object; the work is taken out of it, so that it keeps no scan.
+    """
+
+    def __init__(self, title: str, work: Work) -> None:
+        self._title = title
+        self._work: Work | None = work
+
+    def __str__(self) -> str:
+        return self._title
+
+    def take(self) -> Work:
+        work, self._work = self._work, None
+        assert work is not None, "a worker runs its work once"
+        return work
+
+
+class _WorkerJob:
+    def __init__(self, worker: Any) -> None:
+        self._worker = worker
+
+    def cancel(self) -> None:
+        self._worker.quit()
+
+
+@cache
+def _worker_class() -> type:
+    """Return the worker class; made when first used, so that importing loads no Qt."""
+    from napari.qt.threading import WorkerBase, WorkerBaseSignals
+    from qtpy.QtCore import Signal  # type: ignore[attr-defined]
+
+    class _Signals(WorkerBaseSignals):  # type: ignore[misc]
+        progressed = Signal(str, float)
+        ended = Signal(object)
+
+    class _Worker(WorkerBase):  # type: ignore[misc]
+        def __init__(self, titled: _Titled) -> None:
+            super().__init__(SignalsClass=_Signals)
+            self._titled = titled
+            self._stop = threading.Event()
+
+        def quit(self) -> None:
+            # The work ends by itself and then says so; superqt's own flag would end it mutely.
+            self._stop.set()
+
+        def work(self) -> None:
+            last_step, last_time = "", 0.0
+
+            def progress(step: str, fraction: float) -> None:
+                nonlocal last_step, last_time
+                now = time.monotonic()
+                if step != last_step or now - last_time >= PROGRESS_INTERVAL_S:
+                    last_step, last_time = step, now
+                    self.signals.progressed.emit(step, float(fraction))
+
+            self.signals.ended.emit(_outcome(self._titled.take(), progress, self._stop.is_set))
+
+    return _Worker

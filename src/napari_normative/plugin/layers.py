@@ -1,0 +1,387 @@
+"""From volumes to napari layers and back: names, colours, limits, geometry.
+
+Everything that computes is free of Qt and runs in a job; only :func:`place` touches a
+viewer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_normative.plugin.geometry import AXIS_LABELS, DisplayGrid, display_grid, to_display
+from napari_normative.plugin.looks import (
+    candidate_features,
+    diverging_colormap,
+    image_limits,
+    magnitude_colormap,
+    magnitude_limits,
+    signed_limit,
+)
+from napari_normative.volume import Volume
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+    from napari_normative.engine.detection import Detection
+
+METADATA_KEY = "napari_normative"
+SCAN, LABELS = "scan", "labels"
+RECONSTRUCTION, RESIDUAL, ANOMALY_Z, ABS_Z, CANDIDATES, SAMPLE = (
+    "reconstruction",
+    "residual",
+    "anomaly z",
+    "|z|",
+    "candidates",
+    "sample",
+)
+SIGNED_ROLES = frozenset({RESIDUAL, ANOMALY_Z})
+
+
+@dataclass(frozen=True, eq=False)
+class LayerFacts:
+    """What a layer of ours knows of its volume; kept in its metadata.
+
+    Attributes
+    ----------
+    volumes : tuple of Volume
+        Exact voxels on the stored grid; several for a series.
+    grid : DisplayGrid
+        Where the layer shows them.
+    role : str
+        ``scan``, ``labels`` or a result such as ``anomaly z``.
+    origin : str
+        Which scan the layer belongs to; equal for a scan and its results.
+    digest : str
+        Of the displayed values when the layer was made; empty for result images. A layer
+        whose values no longer have it was edited.
+    provenance : dict
+        Of the detection, for results.
+    """
+
+    volumes: tuple[Volume, ...]
+    grid: DisplayGrid
+    role: str
+    origin: str
+    digest: str = ""
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LayerFacts:
+        """Share: the facts never change, and a copied layer needs no second volume."""
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class LayerSpec:
+    """A layer to be: ``(data, attributes, kind)`` as napari takes it."""
+
+    data: NDArray[np.generic]
+    attributes: dict[str, Any]
+    kind: str
+
+    @property
+    def facts(self) -> LayerFacts:
+        """The facts in the metadata."""
+        facts: LayerFacts = self.attributes["metadata"][METADATA_KEY]
+        return facts
+
+    def as_tuple(self) -> tuple[NDArray[np.generic], dict[str, Any], str]:
+        """Return the layer data tuple of the reader contract."""
+        return self.data, self.attributes, self.kind
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Which results become layers."""
+
+    reconstruction: bool = True
+    residual: bool = True
+    anomaly_z: bool = True
+    abs_z: bool = True
+    candidates: bool = True
+
+
+def origin_of(volume: Volume) -> str:
+    """Return what identifies a scan among the layers of a viewer."""
+    return f"{volume.source.digest}:{volume.source.name}"
+
+
+def content_digest(data: NDArray[np.generic]) -> str:
+    """Return a digest of an array's values, used to notice that labels were edited."""
+    return hashlib.sha256(np.ascontiguousarray(data).data).hexdigest()
+
+
+def facts_of(layer: Any) -> LayerFacts | None:
+    """Return the facts of a layer, or None when the layer is not ours."""
+    facts = layer.metadata.get(METADATA_KEY)
+    return facts if isinstance(facts, LayerFacts) else None
+
+
+def is_edited(layer: Any) -> bool:
+    """Whether somebody changed the values of a layer of ours since it was made."""
+    facts = facts_of(layer)
+    return facts is not None and bool(facts.digest) and content_digest(layer.data) != facts.digest
+
+
+def grid_attributes(grid: DisplayGrid, *, series: bool = False) -> dict[str, Any]:
+    """Return the geometry of a layer on a display grid, in mm."""
+    lead = (1.0,) if series else ()
+    return {
+        "scale": (*lead, *grid.spacing_mm),
+        "translate": (*(0.0 for _ in lead), *grid.origin_mm),
+        "units": (*("pixel" for _ in lead), "mm", "mm", "mm"),
+        "axis_labels": (*("volume" for _ in lead), *AXIS_LABELS),
+    }
+
+
+def _label_array(data: NDArray[np.float32]) -> NDArray[np.generic]:
+    small = data.size == 0 or (data.min() >= 0 and data.max() < 2**16)
+    return np.ascontiguousarray(np.rint(data), dtype=np.uint16 if small else np.int32)
+
+
+def spec_of(
+    volumes: Sequence[Volume],
+    name: str,
+    role: str,
+    *,
+    origin: str = "",
+    grid: DisplayGrid | None = None,
+    provenance: dict[str, Any] | None = None,
+    **attributes: Any,
+) -> LayerSpec:
+    """Return the layer of one volume, or of a series of volumes on one grid.
+
+    Parameters
+    ----------
+    volumes : sequence of Volume
+        One, or a series; all on the grid of the first.
+    name, role : str
+    origin : str
+        Of the first volume unless given.
+    grid : DisplayGrid
+        Computed from the first volume unless given.
+    provenance : dict
+        Of a detection.
+    **attributes
+        Further layer attributes such as ``colormap``.
+    """
+    first = volumes[0]
+    grid = grid or display_grid(first)
+    is_label = role in {LABELS, CANDIDATES}
+    empty = 0.0 if is_label or role != SCAN else float(first.data.min())
+    shown = [to_display(v, grid, nearest=is_label, outside=empty) for v in volumes]
+    data: NDArray[np.generic] = shown[0] if len(shown) == 1 else np.stack(shown)
+    digest = ""
+    if is_label:
+        data = _label_array(data)  # type: ignore[arg-type]
+    elif "contrast_limits" not in attributes:
+        attributes["contrast_limits"] = image_limits(data)
+    if is_label or role == SCAN:
+        digest = content_digest(data)
+    facts = LayerFacts(
+        tuple(volumes), grid, role, origin or origin_of(first), digest, provenance or {}
+    )
+    attributes = {
+        "name": name,
+        "metadata": {METADATA_KEY: facts},
+        **grid_attributes(grid, series=len(volumes) > 1),
+        **attributes,
+    }
+    return LayerSpec(data, attributes, "labels" if is_label else "image")
+
+
+def detection_layers(
+    detection: Detection, name: str | None = None, outputs: Outputs | None = None
+) -> list[LayerSpec]:
+    """Return the result layers of a detection, bottom first.
+
+    Runs in a job: resampling a tilted scan takes a third of a second per layer.
+
+    Parameters
+    ----------
+    detection : Detection
+    name : str
+        Of the source layer; the scan's own name unless given.
+    outputs : Outputs
+        All unless given. Samples are shown whenever the detection has some.
+    """
+    outputs = outputs or Outputs()
+    name = name or detection.scan.source.name
+    grid = display_grid(detection.scan)
+    origin = origin_of(detection.scan)
+
+    def spec(volume: Volume, role: str, label: str = "", **attributes: Any) -> LayerSpec:
+        return spec_of(
+            [volume],
+            f"{name} · {label or role}",
+            role,
+            origin=origin,
+            grid=grid,
+            provenance=detection.provenance,
+            **attributes,
+        )
+
+    def signed(volume: Volume, role: str, **attributes: Any) -> LayerSpec:
+        limit = signed_limit(volume.data)
+        return spec(
+            volume,
+            role,
+            colormap=diverging_colormap(),
+            contrast_limits=(-limit, limit),
+            blending="translucent_no_depth",
+            **attributes,
+        )
+
+    limits = image_limits(detection.scan.data)
+    specs = []
+    if outputs.reconstruction:
+        specs.append(
+            spec(
+                detection.reconstruction,
+                RECONSTRUCTION,
+                contrast_limits=limits,
+                colormap="gray",
+                visible=False,
+            )
+        )
+    for number, sample in enumerate(detection.samples, start=1):
+        specs.append(
+            spec(
+                sample,
+                f"{SAMPLE} {number}",
+                f"sample {number} (synthetic)",
+                contrast_limits=limits,
+                colormap="gray",
+                visible=False,
+            )
+        )
+    if outputs.residual:
+        specs.append(signed(detection.residual, RESIDUAL, visible=False))
+    if outputs.anomaly_z:
+        specs.append(signed(detection.anomaly_z, ANOMALY_Z, opacity=0.8))
+    if outputs.abs_z:
+        magnitude = detection.anomaly_z.with_data(np.abs(detection.anomaly_z.data))
+        specs.append(
+            spec(
+                magnitude,
+                ABS_Z,
+                colormap=magnitude_colormap(),
+                contrast_limits=magnitude_limits(magnitude.data, detection.threshold_z),
+                blending="translucent_no_depth",
+                rendering="mip",
+                visible=False,
+            )
+        )
+    if outputs.candidates:
+        candidates = spec(
+            detection.candidate_labels,
+            CANDIDATES,
+            features=candidate_features(detection.candidates),
+            blending="translucent_no_depth",
+            opacity=0.6,
+        )
+        specs.append(candidates)
+    return specs
+
+
+def _free_name(viewer: ViewerModel, name: str) -> str:
+    taken = {layer.name for layer in viewer.layers}
+    number = 1
+    candidate = name
+    while candidate in taken:
+        number += 1
+        candidate = f"{name} {number}"
+    return candidate
+
+
+def _update(layer: Any, spec: LayerSpec) -> None:
+    """Give a layer new values; what the person set by hand (visibility, opacity) stays."""
+    layer.data = spec.data
+    layer.scale = spec.attributes["scale"]
+    layer.translate = spec.attributes["translate"]
+    if spec.kind == "labels":
+        layer.features = spec.attributes.get("features", {})
+    else:
+        layer.contrast_limits = spec.attributes["contrast_limits"]
+    layer.metadata = {**layer.metadata, **spec.attributes["metadata"]}
+
+
+def add_spec(viewer: ViewerModel, spec: LayerSpec) -> Layer:
+    """Add one layer under a name nobody has."""
+    attributes = {**spec.attributes, "name": _free_name(viewer, spec.attributes["name"])}
+    add = viewer.add_labels if spec.kind == "labels" else viewer.add_image
+    layer: Layer = add(spec.data, **attributes)
+    return layer
+
+
+def place(viewer: ViewerModel, specs: Sequence[LayerSpec], *, replace_earlier: bool) -> list[Layer]:
+    """Put result layers into a viewer; on the main thread.
+
+    Parameters
+    ----------
+    viewer : napari Viewer or ViewerModel
+    specs : sequence of LayerSpec
+    replace_earlier : bool
+        Earlier results of the same scan get the new values, except labels that somebody
+        edited: those stay, and a new numbered layer is added. Otherwise all are added.
+    """
+    # Reading several layers costs one redraw each; keep the person's selection.
+    selected = viewer.layers.selection.active
+    placed: list[Layer] = []
+    for spec in specs:
+        earlier = [
+            layer
+            for layer in viewer.layers
+            if (facts := facts_of(layer)) is not None
+            and (facts.role, facts.origin) == (spec.facts.role, spec.facts.origin)
+            and layer.data.ndim == spec.data.ndim
+            and not is_edited(layer)
+        ]
+        if replace_earlier and earlier:
+            _update(earlier[-1], spec)
+            placed.append(earlier[-1])
+        else:
+            placed.append(add_spec(viewer, spec))
+    if selected is not None:
+        viewer.layers.selection.active = selected
+    return placed
+
+
+def show(detection: Detection, viewer: ViewerModel | None = None) -> ViewerModel:
+    """Show a detection: the scan and its result layers.
+
+    Parameters
+    ----------
+    detection : Detection
+    viewer : napari Viewer or ViewerModel, optional
+        A new window unless given. ``napari.components.ViewerModel()`` works without Qt.
+
+    Returns
+    -------
+    napari Viewer or ViewerModel
+        The viewer that shows it.
+    """
+    from napari_normative.plugin.session import session_for
+
+    if viewer is None:
+        import napari
+
+        viewer = napari.Viewer()
+    session_for(viewer).view.prepare()
+    scan = detection.scan
+    origin = origin_of(scan)
+    present = [
+        layer
+        for layer in viewer.layers
+        if (facts := facts_of(layer)) is not None and (facts.role, facts.origin) == (SCAN, origin)
+    ]
+    if not present:
+        add_spec(viewer, spec_of([scan], scan.source.name, SCAN, colormap="gray"))
+    place(viewer, detection_layers(detection), replace_earlier=True)
+    return viewer

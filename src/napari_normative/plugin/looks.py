@@ -1,0 +1,92 @@
+"""Colours, contrast limits and tables of the result layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_normative.core.candidates import Candidate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def diverging_colormap() -> Any:
+    """Return blue, transparent at zero, red."""
+    from napari.utils.colormaps import Colormap
+
+    return Colormap(
+        [[0, 0, 1, 1], [0, 0, 0, 0], [1, 0, 0, 1]], controls=[0, 0.5, 1], name="normative signed"
+    )
+
+
+def magnitude_colormap() -> Any:
+    """Return transparent at zero, through orange to pale yellow."""
+    from napari.utils.colormaps import Colormap
+
+    return Colormap(
+        [[0, 0, 0, 0], [1, 0.45, 0, 1], [1, 1, 0.7, 1]],
+        controls=[0, 0.6, 1],
+        name="normative magnitude",
+    )
+
+
+def image_limits(data: NDArray[np.generic]) -> tuple[float, float]:
+    """Return contrast limits of an image: its minimum and its 99.8th percentile.
+
+    At most a million evenly spaced voxels are looked at.
+    """
+    flat = data.reshape(-1) if data.flags.c_contiguous else data.ravel(order="K")
+    values = flat[:: max(1, flat.size // 1_000_000)]
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        return 0.0, 1.0
+    low = float(values.min())
+    inside = values[values > low]
+    high = float(np.percentile(inside, 99.8)) if inside.size else low + 1.0
+    return low, high if high > low else low + 1.0
+
+
+def signed_limit(data: NDArray[np.generic]) -> float:
+    """Return the 99.5th percentile of the absolute values that are not zero."""
+    magnitude = np.abs(data[data != 0])
+    limit = float(np.percentile(magnitude, 99.5)) if magnitude.size else 1.0
+    return limit if np.isfinite(limit) and limit > 0 else 1.0
+
+
+def magnitude_limits(data: NDArray[np.generic], threshold: float) -> tuple[float, float]:
+    """Return limits of |z| for a projection.
+
+    A projection shows the largest value on each ray, so what half of all rays reach
+    without any anomaly must be transparent: the lower limit is the smaller of the 99.5th
+    percentile and the candidates' threshold.
+    """
+    low = min(signed_limit(data), threshold)
+    return low, max(float(data.max(initial=0.0)), 1.5 * low)
+
+
+def candidate_features(candidates: Iterable[Candidate]) -> pd.DataFrame:
+    """Return one row per candidate; ``index`` is its value in the labels."""
+    import pandas as pd
+
+    rows = [
+        {
+            "index": c.label,
+            "id": c.id,
+            "rank": c.rank,
+            "sign": "brighter" if c.sign > 0 else "darker",
+            "peak_z": c.peak_z,
+            "mean_z": c.mean_z,
+            "volume_ml": c.volume_mm3 / 1000.0,
+            "right_mm": c.centroid_mm[0],
+            "anterior_mm": c.centroid_mm[1],
+            "superior_mm": c.centroid_mm[2],
+            "p": c.p,
+        }
+        for c in candidates
+    ]
+    columns = "index id rank sign peak_z mean_z volume_ml right_mm anterior_mm superior_mm p"
+    return pd.DataFrame(rows, columns=columns.split())

@@ -1,0 +1,142 @@
+"""How a viewer is set up for scans: radiological view, sides in words, |z| in 3D."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+from napari_normative.plugin.geometry import AXIS_LABELS
+from napari_normative.plugin.layers import ABS_Z, SIGNED_ROLES, facts_of
+
+RADIOLOGICAL = ("away", "up", "left")
+OVERLAY_KEY = "napari_normative_sides"
+
+_WORDS = {"R": "right", "A": "anterior", "S": "superior"}
+_PLANES = {"S": "Axial", "A": "Coronal", "R": "Sagittal"}
+
+
+def sides_text(
+    displayed: tuple[str, ...], orientation: tuple[str, str, str], assumed: bool = False
+) -> str:
+    """Return where the patient's sides are on the screen, in words.
+
+    Parameters
+    ----------
+    displayed : tuple of str
+        Labels of the displayed axes: vertical and horizontal, or three in 3D.
+    orientation : tuple of str
+        Of the camera: depth, vertical, horizontal; where each axis grows to.
+    assumed : bool
+        A visible layer's directions are an assumption.
+    """
+    tail = " · orientation assumed" if assumed else ""
+    if len(displayed) == 3:
+        return "3D · arrows point to patient right (R), anterior (A), superior (S)" + tail
+    vertical, horizontal = displayed
+    if vertical not in _WORDS or horizontal not in _WORDS:
+        return ""
+    _, up, across = orientation
+    if horizontal == "R" and up == "up":
+        if across == "left":
+            return "Radiological · patient right on the left" + tail
+        return "Neurological · patient right on the right" + tail
+    through = next(axis for axis in AXIS_LABELS if axis not in displayed)
+    return (
+        f"{_PLANES[through]} · {_WORDS[horizontal]} on the {across}, "
+        f"{_WORDS[vertical]} {'up' if up == 'up' else 'down'}{tail}"
+    )
+
+
+def is_open(viewer: Any) -> bool:
+    """Whether a viewer can still take layers: its window, if it has one, was not closed."""
+    window = getattr(viewer, "window", None)
+    if window is None:
+        return True
+    from qtpy.compat import isalive
+
+    # napari has no public sign of it: Window.close() deletes the attribute.
+    main = getattr(window, "_qt_window", None)
+    return main is not None and bool(isalive(main))  # type: ignore[no-untyped-call]
+
+
+class ViewController:
+    """Keeps the sides right and readable in one viewer.
+
+    Parameters
+    ----------
+    viewer : napari Viewer or ViewerModel
+        Held weakly.
+    """
+
+    def __init__(self, viewer: Any) -> None:
+        self._viewer = weakref.ref(viewer)
+        self._prepared = False
+        self._hidden_for_3d: weakref.WeakSet[Any] = weakref.WeakSet()
+        viewer.layers.events.inserted.connect(self._on_inserted)
+
+    def prepare(self) -> None:
+        """Set the radiological view and show the sides, once: a later choice stays."""
+        viewer = self._viewer()
+        if viewer is None or self._prepared:
+            return
+        from napari.components.overlays import TextOverlay
+
+        self._prepared = True
+        viewer.scene.camera.orientation = RADIOLOGICAL
+        viewer.canvas.overlays.axes.visible = True
+        viewer.canvas.overlays[OVERLAY_KEY] = TextOverlay(visible=True, position="top_left")
+        viewer.dims.events.order.connect(self._show_sides)
+        viewer.dims.events.axis_labels.connect(self._show_sides)
+        viewer.dims.events.ndisplay.connect(self._on_ndisplay)
+        viewer.scene.camera.events.orientation.connect(self._show_sides)
+        self._show_sides()
+
+    def _on_inserted(self, event: Any) -> None:
+        if facts_of(event.value) is not None:
+            self.prepare()
+            self._show_sides()
+            viewer = self._viewer()
+            if viewer is not None and viewer.dims.ndisplay == 3:
+                self._swap_maps()
+
+    def _on_ndisplay(self, event: Any = None) -> None:
+        self._swap_maps()
+        self._show_sides()
+
+    def _show_sides(self, event: Any = None) -> None:
+        viewer = self._viewer()
+        if viewer is None or OVERLAY_KEY not in viewer.canvas.overlays:
+            return
+        assumed = any(
+            warning.startswith("Orientation assumed")
+            for layer in viewer.layers
+            if (facts := facts_of(layer)) is not None
+            for warning in facts.volumes[0].source.warnings
+        )
+        labels = tuple(viewer.dims.axis_labels[axis] for axis in viewer.dims.displayed)
+        orientation = tuple(str(side) for side in viewer.scene.camera.orientation)
+        viewer.canvas.overlays[OVERLAY_KEY].text = sides_text(labels, orientation, assumed)  # type: ignore[arg-type]
+
+    def _swap_maps(self) -> None:
+        """Show |z| in 3D and the signed maps in 2D.
+
+        A projection keeps the largest value, so a signed map hides what is darker than
+        expected.
+        """
+        viewer = self._viewer()
+        if viewer is None:
+            return
+        in_3d = viewer.dims.ndisplay == 3
+        for layer in viewer.layers:
+            facts = facts_of(layer)
+            if facts is None:
+                continue
+            if facts.role == ABS_Z:
+                layer.visible = in_3d
+            elif facts.role in SIGNED_ROLES:
+                if in_3d and layer.visible:
+                    layer.visible = False
+                    self._hidden_for_3d.add(layer)
+                elif not in_3d and layer in self._hidden_for_3d:
+                    layer.visible = True
+                    self._hidden_for_3d.discard(layer)

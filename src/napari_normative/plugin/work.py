@@ -1,0 +1,136 @@
+"""What the dock's jobs do, off the main thread: no viewer, no Qt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_normative.errors import CancelledError
+from napari_normative.plugin.jobs import Cancelled, Progress
+from napari_normative.plugin.layers import (
+    SAMPLE,
+    LayerSpec,
+    Outputs,
+    detection_layers,
+    spec_of,
+)
+from napari_normative.plugin.looks import image_limits
+from napari_normative.plugin.models import ModelShelf
+from napari_normative.plugin.sources import Snapshot, mask_on, volume_of
+
+if TYPE_CHECKING:
+    from napari_normative.engine.detection import Detection
+
+
+@dataclass(frozen=True, eq=False)
+class JobResult:
+    """What a job hands to the main thread.
+
+    Attributes
+    ----------
+    specs : list of LayerSpec
+        Bottom first.
+    devices : tuple of str
+        What can be asked for on this machine.
+    device_line : str
+        Which device did the work, and why.
+    summary : str
+    """
+
+    specs: list[LayerSpec]
+    devices: tuple[str, ...]
+    device_line: str
+    summary: str
+
+
+@dataclass(frozen=True, eq=False)
+class Detect:
+    """Compare one scan with a model.
+
+    ``volume`` counts from 0 and is None for a scan that is no series.
+    """
+
+    models: ModelShelf
+    model: str
+    device: str
+    scan: Snapshot
+    volume: int | None
+    mask: Snapshot | None
+    samples: int
+    seed: int
+    outputs: Outputs
+
+    def __call__(self, progress: Progress, cancelled: Cancelled) -> JobResult:
+        """Do it, and prepare the layers."""
+        progress("reading the layer", 0.0)
+        scan = volume_of(self.scan, self.volume)
+        mask = None if self.mask is None else mask_on(self.mask, scan)
+        progress("loading the model", 0.0)
+        model = self.models.load(self.model)
+        if cancelled():
+            raise CancelledError
+        detection = model.detect(
+            scan,
+            mask=mask,
+            device=self.device,
+            samples=self.samples,
+            seed=self.seed,
+            progress=progress,
+            cancel=cancelled,
+        )
+        progress("preparing the layers", 1.0)
+        name = self.scan.name
+        if self.volume is not None:
+            name = f"{name} (volume {self.volume + 1})"
+        specs = detection_layers(detection, name, self.outputs)
+        told = detection.provenance
+        device_line = f"{told['device']}: {told['device_reason']}"
+        return JobResult(specs, self.models.devices(), device_line, summary_text(detection))
+
+
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """Draw synthetic volumes from a model."""
+
+    models: ModelShelf
+    model: str
+    device: str
+    name: str
+    count: int
+    seed: int
+
+    def __call__(self, progress: Progress, cancelled: Cancelled) -> JobResult:
+        """Do it, and prepare the layers."""
+        progress("loading the model", 0.0)
+        model = self.models.load(self.model)
+        if cancelled():
+            raise CancelledError
+        progress("drawing samples", 0.1)
+        volumes = model.sample(self.count, seed=self.seed, device=self.device)
+        specs = [
+            spec_of(
+                [volume],
+                f"{self.name} · sample {number} (synthetic)",
+                f"{SAMPLE} {number}",
+                origin=f"model:{model.digest}",
+                colormap="gray",
+                contrast_limits=image_limits(volume.data),
+                visible=number == 1,
+            )
+            for number, volume in enumerate(volumes, start=1)
+        ]
+        text = f"{len(volumes)} synthetic volumes of {self.name}, seed {self.seed}"
+        return JobResult(specs, self.models.devices(), "", text)
+
+
+def summary_text(detection: Detection) -> str:
+    """Return what a detection found, in a few lines."""
+    count = len(detection.candidates)
+    told = detection.provenance
+    lines = [
+        f"Scan score {detection.scan_score:.3g}, p = {detection.scan_p:.3g} among healthy scans",
+        f"{count} candidate{'' if count == 1 else 's'} at |z| > {detection.threshold_z:.2g}",
+        f"{told['seconds']['total']:.1f} s on {told['device']}",
+    ]
+    lines += [f"⚠ {warning}" for warning in detection.warnings]
+    return "\n".join(lines)

@@ -1,0 +1,151 @@
+"""Detection: the lesion is found where it is, on the scan's own grid."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from napari_normative.engine.model import NormativeModel, load_model
+from napari_normative.errors import CancelledError, GeometryMismatchError
+from napari_normative.volume import Volume
+from phantoms import phantom
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model_path: Path) -> NormativeModel:
+    return load_model(tiny_model_path)
+
+
+def reoriented(volume: Volume, codes: str) -> Volume:
+    """The same scan with its axes stored in another order."""
+    target = nib.orientations.axcodes2ornt(codes)
+    change = nib.orientations.ornt_transform(nib.orientations.io_orientation(volume.affine), target)
+    data = nib.orientations.apply_orientation(volume.data, change)
+    affine = volume.affine @ nib.orientations.inv_ornt_aff(change, volume.shape)
+    return Volume.from_array(data, affine, volume.source.name)
+
+
+def test_a_dark_ball_on_the_left_is_the_first_candidate(model: NormativeModel) -> None:
+    found = model.detect(phantom(7, lesion_ml=14))
+    first = found.candidates[0]
+    assert first.sign == -1
+    assert first.peak_z < -found.threshold_z
+    assert first.centroid_mm == pytest.approx((-38, 15, 15), abs=8)
+    assert 5 < first.volume_mm3 / 1000 < 40
+
+
+def test_healthy_people_score_lower_than_the_ill(model: NormativeModel) -> None:
+    healthy = model.detect(phantom(7))
+    ill = model.detect(phantom(7, lesion_ml=14))
+    assert healthy.scan_score < ill.scan_score
+    assert ill.scan_p == 1 / (1 + model.calibration.n_b)
+
+
+def test_residual_is_scan_minus_reconstruction_inside_the_mask(model: NormativeModel) -> None:
+    found = model.detect(phantom(7, lesion_ml=14))
+    difference = found.scan.data - found.reconstruction.data
+    np.testing.assert_allclose(found.residual.data[found.mask], difference[found.mask])
+    assert not found.residual.data[~found.mask].any()
+    lesion = found.candidate_labels.data == 1
+    assert found.residual.data[lesion].mean() < 0
+
+
+@pytest.mark.parametrize("codes", ["LPS", "PIR", "SAL", "IRP"])
+def test_axis_order_does_not_change_the_map(model: NormativeModel, codes: str) -> None:
+    scan = phantom(7, lesion_ml=14)
+    straight = model.detect(scan).anomaly_z.canonical().data
+    turned = model.detect(reoriented(scan, codes))
+    assert turned.anomaly_z.same_grid(turned.scan)
+    assert turned.scan.orientation == codes
+    other = turned.anomaly_z.canonical().data
+    assert np.corrcoef(straight.ravel(), other.ravel())[0, 1] > 0.99
+
+
+def test_a_tilted_and_moved_head_gives_the_same_finding(model: NormativeModel) -> None:
+    scan = phantom(7, lesion_ml=14)
+    angle = np.radians(12)
+    tilt = np.eye(4)
+    tilt[:3, :3] = [
+        [np.cos(angle), -np.sin(angle), 0],
+        [np.sin(angle), np.cos(angle), 0],
+        [0, 0, 1],
+    ]
+    tilt[:3, 3] = (15, -20, 30)
+    moved = Volume.from_array(scan.data, tilt @ scan.affine, "tilted")
+    first = model.detect(moved).candidates[0]
+    there = tilt @ [-38, 15, 15, 1]
+    assert first.centroid_mm == pytest.approx(tuple(there[:3]), abs=8)
+
+
+def test_equal_seeds_give_equal_samples_and_others_differ(model: NormativeModel) -> None:
+    one, again, other = (model.sample(2, seed=s) for s in (3, 3, 4))
+    np.testing.assert_array_equal(one[0].data, again[0].data)
+    assert not np.array_equal(one[0].data, one[1].data)
+    assert not np.array_equal(one[0].data, other[0].data)
+    assert "synthetic" in one[0].source.name
+
+
+def test_samples_lie_on_the_grid_of_the_scan(model: NormativeModel) -> None:
+    found = model.detect(phantom(7), samples=2, seed=5)
+    assert len(found.samples) == 2
+    for sample in found.samples:
+        assert sample.same_grid(found.scan)
+        # In the scan's units, so that it can be looked at with the same window.
+        ratio = np.median(sample.data[found.mask]) / np.median(found.scan.data[found.mask])
+        assert 0.7 < ratio < 1.3
+
+
+def test_a_mask_confines_the_score(model: NormativeModel) -> None:
+    scan = phantom(7, lesion_ml=14)
+    i = scan.shape[0]
+    right = np.zeros(scan.shape, bool)
+    right[i // 4 :] = True
+    mask = scan.with_data(right & (scan.data > 0))
+    found = model.detect(scan, mask=mask)
+    assert not found.mask[: i // 4 - 2].any()
+    with pytest.raises(GeometryMismatchError, match="GEO-001"):
+        model.detect(scan, mask=phantom(7, spacing_mm=5.0))
+
+
+def test_saved_files_lie_on_the_grid_and_tell_where_they_came_from(
+    model: NormativeModel, tmp_path: Path
+) -> None:
+    scan = reoriented(phantom(7, lesion_ml=14), "LPS")
+    found = model.detect(scan, samples=1, seed=9)
+    names = {p.name for p in found.save(tmp_path / "out")}
+    assert names == {
+        "reconstruction.nii.gz", "residual.nii.gz", "anomaly_z.nii.gz", "anomaly_p.nii.gz",
+        "candidates.nii.gz", "sample_01.nii.gz", "candidates.tsv", "detection.json",
+    }  # fmt: skip
+    for name in names:
+        if name.endswith(".nii.gz"):
+            image = nib.load(tmp_path / "out" / name)
+            np.testing.assert_allclose(image.affine, scan.affine, atol=1e-3)
+            assert image.shape == scan.shape
+    record = json.loads((tmp_path / "out" / "detection.json").read_text())
+    assert record["model"]["sha256"] == model.digest
+    assert record["seed"] == 9
+    assert record["device"] == "cpu"
+    assert record["seconds"]["total"] > 0
+    assert "not for diagnosis" in record["notice"]
+    labels = np.asarray(nib.load(tmp_path / "out" / "candidates.nii.gz").dataobj)
+    rows = (tmp_path / "out" / "candidates.tsv").read_text().splitlines()
+    assert len(rows) - 1 == len(found.candidates) == len(np.unique(labels)) - 1
+
+
+def test_cancel_ends_the_work(model: NormativeModel) -> None:
+    answers = itertools.chain([False, False], itertools.repeat(True))
+    with pytest.raises(CancelledError):
+        model.detect(phantom(7), cancel=lambda: next(answers))
+
+
+def test_unloading_and_using_again_gives_the_same_map(model: NormativeModel) -> None:
+    before = model.detect(phantom(7)).anomaly_z.data
+    model.unload()
+    # To float32 rounding: kernels may add in another order at another memory address.
+    np.testing.assert_allclose(model.detect(phantom(7)).anomaly_z.data, before, atol=1e-3)

@@ -1,0 +1,335 @@
+"""The dock "Anomaly map" in a real window: from click to layers, and cancel."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QObject, Qt, QTimer
+
+from napari_normative.errors import CancelledError
+from napari_normative.io.nifti import write_volume
+from napari_normative.plugin import models
+from napari_normative.plugin.layers import facts_of
+from napari_normative.plugin.panels import AnomalyMap
+from napari_normative.plugin.session import session_for
+from phantoms import phantom
+
+PLUGIN = "napari-normative"
+
+
+class StallMeter(QObject):
+    """Measures how long the event loop keeps a 5 ms timer waiting."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits_ms = []
+        self._last = time.perf_counter()
+        self._timer = QTimer(self)
+        self._timer.setTimerType(Qt.TimerType.PreciseTimer)
+        self._timer.timeout.connect(self._tick)
+        self._timer.start(5)
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        self.waits_ms.append(1000 * (now - self._last) - 5)
+        self._last = now
+
+    def report(self, name: str) -> str:
+        self._timer.stop()
+        p99 = np.percentile(self.waits_ms, 99)
+        return f"{name}: longest stall {max(self.waits_ms):.0f} ms, p99 {p99:.0f} ms"
+
+
+@pytest.fixture
+def recent(tmp_path, monkeypatch):
+    """Recent models are remembered in a folder of the test."""
+    monkeypatch.setattr(models, "recent_file", lambda: tmp_path / "recent.json")
+
+
+@pytest.fixture
+def scan_path(tmp_path):
+    return write_volume(tmp_path / "sub-07_T1w.nii.gz", phantom(7, lesion_ml=8.0))
+
+
+@pytest.fixture
+def window(make_napari_viewer, recent):
+    viewer = make_napari_viewer(show=True)
+    viewer.window.resize(1400, 900)
+    return viewer
+
+
+def open_dock(viewer):
+    _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Anomaly map")
+    return dock, session_for(viewer).open_anomaly(viewer)
+
+
+def click(qtbot, button):
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def wait_idle(qtbot, state, timeout_ms=60_000):
+    qtbot.waitUntil(lambda: not state.running, timeout=timeout_ms)
+
+
+def test_from_click_to_layers_then_cancel_a_second_run(
+    window, qtbot, scan_path, tiny_model_path, capsys
+):
+    (scan,) = window.open(scan_path, plugin=PLUGIN)
+    dock, controller = open_dock(window)
+    controller.add_model_file(str(tiny_model_path))
+    state = controller.state
+    assert dock.scan.currentText() == "sub-07_T1w"
+    assert "Phantom" in dock.model_line.text()
+    assert dock.run.text() == "Run"
+    assert dock.run.isEnabled()
+    dock.samples.setValue(1)
+
+    meter = StallMeter()
+    click(qtbot, dock.run)
+    assert dock.run.text() == "Cancel"
+    assert not dock.progress.isHidden()
+    wait_idle(qtbot, state)
+    stalls = meter.report("detection of a 4 mm phantom")
+
+    assert state.error == ""
+    assert [layer.name for layer in window.layers] == [
+        "sub-07_T1w",
+        "sub-07_T1w · reconstruction",
+        "sub-07_T1w · sample 1 (synthetic)",
+        "sub-07_T1w · residual",
+        "sub-07_T1w · anomaly z",
+        "sub-07_T1w · |z|",
+        "sub-07_T1w · candidates",
+    ]
+    for layer in window.layers:
+        np.testing.assert_array_equal(layer.extent.world, scan.extent.world)
+        assert [str(unit) for unit in layer.units] == ["millimeter"] * 3
+        assert np.isfinite(layer.data).all()
+    z = window.layers["sub-07_T1w · anomaly z"]
+    assert z.contrast_limits[0] == -z.contrast_limits[1]
+    told = facts_of(z).provenance
+    assert told["model"]["sha256"] == controller._models.load(state.model).digest
+    assert "Scan score" in dock.summary.text()
+    assert dock.device_line.text().startswith("cpu: ")
+    assert dock.unload.isEnabled()
+
+    before = {layer.name: layer.data.copy() for layer in window.layers}
+    click(qtbot, dock.run)
+    click(qtbot, dock.run)
+    assert state.cancelling
+    start = time.perf_counter()
+    wait_idle(qtbot, state)
+    cancelled_s = time.perf_counter() - start
+    assert dock.summary.text() == "Cancelled. Nothing was kept."
+    assert dock.run.text() == "Run"
+    assert dock.run.isEnabled()
+    for layer in window.layers:
+        np.testing.assert_array_equal(layer.data, before[layer.name])
+    assert set(before) == {layer.name for layer in window.layers}
+
+    click(qtbot, dock.unload)
+    assert not dock.unload.isEnabled()
+    with capsys.disabled():
+        print(f"\n[measured] {stalls}; cancel took {cancelled_s:.2f} s")
+
+
+def test_the_window_shows_the_scan_and_its_overlay(window, qtbot, scan_path, tiny_model_path):
+    window.open(scan_path, plugin=PLUGIN)
+    dock, controller = open_dock(window)
+    controller.add_model_file(str(tiny_model_path))
+    click(qtbot, dock.run)
+    wait_idle(qtbot, controller.state)
+
+    def picture(*roles):
+        for layer in window.layers:
+            layer.visible = facts_of(layer).role in roles
+        qtbot.wait(200)
+        return window.screenshot(canvas_only=True, flash=False)[..., :3].astype(float)
+
+    plain, overlaid = picture("scan"), picture("scan", "anomaly z")
+    assert plain.std() > 5
+    changed = np.abs(overlaid - plain).max(axis=-1) > 30
+    bright = plain.max(axis=-1) > 60
+    assert changed.sum() > 100
+    assert bright[changed].mean() > 0.5  # the overlay lies on the brain
+    window.dims.ndisplay = 3
+    qtbot.wait(300)
+    assert window.screenshot(canvas_only=True, flash=False)[..., :3].std() > 5
+
+
+def test_the_right_side_of_the_patient_is_on_the_left_of_the_screen(window, qtbot, tmp_path):
+    scan = phantom(3)
+    lit = scan.data.copy()
+    half = lit.shape[0] // 2
+    lit[:half] *= 0.2  # stored RAS: the first half is the patient's left
+    lit[:, : lit.shape[1] // 2] *= 0.6  # and the first half of the second axis the back
+    path = write_volume(tmp_path / "halves.nii.gz", scan.with_data(lit))
+    (layer,) = window.open(path, plugin=PLUGIN)
+    layer.contrast_limits = (0, 130)
+    window.window._qt_viewer.dockLayerList.setVisible(False)
+    window.reset_view()
+    qtbot.wait(300)
+    picture = window.screenshot(canvas_only=True, flash=False)[..., :3].max(axis=-1).astype(float)
+    rows, columns = picture.shape
+    inner = picture[rows // 4 : -rows // 4, columns // 4 : -columns // 4]
+    left, right = np.array_split(inner, 2, axis=1)
+    top, bottom = np.array_split(left, 2, axis=0)
+    assert left.mean() > 2 * right.mean()
+    assert top.mean() > 1.2 * bottom.mean()
+
+
+def test_a_closed_dock_comes_back_with_its_state(window, qtbot, scan_path, tiny_model_path):
+    window.open(scan_path, plugin=PLUGIN)
+    dock, controller = open_dock(window)
+    controller.add_model_file(str(tiny_model_path))
+    dock.seed.setValue(11)
+    click(qtbot, dock.run)
+    window.window.remove_dock_widget(dock)
+    dock.deleteLater()
+    del dock
+    wait_idle(qtbot, controller.state)
+    assert "sub-07_T1w · anomaly z" in window.layers
+    again, same = open_dock(window)
+    assert same is controller
+    assert again.seed.value() == 11
+    assert "Scan score" in again.summary.text()
+
+
+def test_the_same_dock_twice_shows_one_state(window, qtbot):
+    dock, _ = open_dock(window)
+    other = AnomalyMap(window)
+    qtbot.addWidget(other)
+    dock.seed.setValue(5)
+    assert other.seed.value() == 5
+
+
+class Held:
+    """A model that works until it is told to stop or is let go."""
+
+    digest = "held"
+
+    def __init__(self):
+        self.started, self.release = threading.Event(), threading.Event()
+
+    def detect(self, scan, *, progress, cancel, **_):
+        self.started.set()
+        progress("working", 0.5)
+        while not self.release.wait(0.01):
+            if cancel():
+                raise CancelledError
+        raise CancelledError
+
+    def unload(self):
+        """Nothing to free."""
+
+
+def hold(controller, tiny_model_path):
+    controller.add_model_file(str(tiny_model_path))
+    held = Held()
+    controller._models._loaded, controller._models._loaded_key = held, controller.state.model
+    return held
+
+
+def test_the_scan_may_be_removed_while_it_is_worked_on(window, qtbot, scan_path, tiny_model_path):
+    (scan,) = window.open(scan_path, plugin=PLUGIN)
+    dock, controller = open_dock(window)
+    held = hold(controller, tiny_model_path)
+    click(qtbot, dock.run)
+    qtbot.waitUntil(held.started.is_set)
+    window.layers.remove(scan)
+    assert dock.run.text() == "Cancel"
+    click(qtbot, dock.run)
+    wait_idle(qtbot, controller.state)
+    assert (len(window.layers), dock.run_reason.text()) == (0, "Open a scan first.")
+
+
+def test_closing_the_window_stops_the_work(
+    make_napari_viewer, recent, qtbot, scan_path, tiny_model_path
+):
+    viewer = make_napari_viewer(show=True)
+    viewer.open(scan_path, plugin=PLUGIN)
+    dock, controller = open_dock(viewer)
+    held = hold(controller, tiny_model_path)
+    click(qtbot, dock.run)
+    qtbot.waitUntil(held.started.is_set)
+    viewer.close()
+    wait_idle(qtbot, controller.state, timeout_ms=2_000)
+    assert not held.release.is_set()
+
+
+def test_errors_are_shown_in_the_dock_and_as_one_notification(
+    window, qtbot, tmp_path, tiny_model_path, capfd
+):
+    from napari.utils.notifications import notification_manager
+
+    empty = phantom(1)
+    path = write_volume(tmp_path / "flat.nii.gz", empty.with_data(np.full(empty.shape, 7.0)))
+    window.open(path, plugin=PLUGIN)
+    dock, controller = open_dock(window)
+    controller.add_model_file(str(tiny_model_path))
+    seen = []
+    notification_manager.notification_ready.connect(seen.append)
+    click(qtbot, dock.run)
+    wait_idle(qtbot, controller.state)
+    notification_manager.notification_ready.disconnect(seen.append)
+    assert dock.error.text().startswith("[")
+    assert [n.message for n in seen if str(n.severity) == "error"] == [dock.error.text()]
+    assert len(window.layers) == 1
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_a_blocked_run_says_why(window):
+    dock, _ = open_dock(window)
+    assert not dock.run.isEnabled()
+    assert dock.run_reason.text() == "Open a scan first."
+    assert dock.run.toolTip() == "Open a scan first."
+
+
+def test_a_series_asks_for_its_volume(window, qtbot, tmp_path, tiny_model_path):
+    import nibabel as nib
+
+    one = phantom(1)
+    data = np.stack([one.data, one.data * 2], axis=-1)
+    path = tmp_path / "rest.nii.gz"
+    nib.save(nib.Nifti1Image(data, one.affine), path)
+    window.open(path, plugin=PLUGIN)
+    dock, controller = open_dock(window)
+    controller.add_model_file(str(tiny_model_path))
+    assert not dock.volume.isHidden()
+    assert dock.volume.text() == "choose…"
+    assert not dock.run.isEnabled()
+    assert dock.run_reason.text() == "Choose which of the 2 volumes to compare."
+    dock.volume.setValue(2)
+    assert dock.run.isEnabled()
+    assert controller.state.volume == 2
+
+
+def test_the_dock_is_readable_at_1400_by_900(window, qtbot, scan_path, tiny_model_path):
+    window.open(scan_path, plugin=PLUGIN)
+    dock, controller = open_dock(window)
+    controller.add_model_file(str(tiny_model_path))
+    qtbot.wait(100)
+    for widget in (dock.scan, dock.model, dock.choose_file, dock.seed, dock.run, dock.unload):
+        corner = widget.mapTo(dock, widget.rect().bottomRight())
+        assert dock.rect().contains(corner), widget
+    assert dock.width() < 450
+
+
+def test_opening_the_dock_loads_no_torch():
+    code = """
+        import sys, napari
+        viewer = napari.Viewer(show=False)
+        viewer.window.add_plugin_dock_widget("napari-normative", "Anomaly map")
+        print([m for m in ("torch", "lightning", "SimpleITK", "monai") if m in sys.modules])
+        viewer.close()
+    """
+    out = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
+    )
+    assert out.stdout.strip().splitlines()[-1] == "[]"

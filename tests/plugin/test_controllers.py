@@ -1,0 +1,229 @@
+"""The dock's requests, without Qt: a synchronous runner and a model whose answers are known."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+from napari_normative.errors import CancelledError, PreprocessError
+from napari_normative.plugin.controllers import AnomalyController
+from napari_normative.plugin.jobs import SynchronousRunner
+from napari_normative.plugin.layers import SCAN, add_spec, spec_of
+from napari_normative.plugin.state import AnomalyPanel, Choice
+from placed import UPRIGHT, made_detection, placed
+
+
+class KnownModel:
+    """Answers with a detection whose values are known; remembers what it was asked."""
+
+    digest = "d1"
+
+    def __init__(self):
+        self.asked = []
+        self.error = None
+        self.unloaded = False
+
+    def detect(self, scan, **options):
+        self.asked.append(SimpleNamespace(scan=scan, **options))
+        options["progress"]("align", 0.25)
+        if self.error:
+            raise self.error
+        return made_detection(scan, samples=options["samples"])
+
+    def sample(self, n, *, seed, device):
+        return [placed(UPRIGHT, name=f"sample-{i}") for i in range(n)]
+
+
+class KnownShelf:
+    """One model on the list."""
+
+    def __init__(self):
+        self.model = KnownModel()
+        self.loaded = False
+
+    def choices(self):
+        return [Choice("known", "known model")]
+
+    def line(self, key):
+        return "Adult brain: T1" if key else ""
+
+    def load(self, key):
+        self.loaded = True
+        return self.model
+
+    def is_loaded(self, key):
+        return self.loaded
+
+    def devices(self):
+        return ("auto", "cpu")
+
+    def unload(self):
+        self.loaded = False
+
+
+@pytest.fixture
+def made():
+    viewer, panel, shelf, notes = ViewerModel(), AnomalyPanel(), KnownShelf(), []
+    controller = AnomalyController(viewer, panel, SynchronousRunner(), shelf, notes.append)
+    return SimpleNamespace(
+        viewer=viewer, state=panel.state, requests=panel.requests, shelf=shelf, notes=notes,
+        model=shelf.model, controller=controller,
+    )  # fmt: skip
+
+
+def add_scan(viewer, name="scan", volumes=1):
+    first = placed(UPRIGHT, name=name)
+    series = [first.with_data(first.data + n) for n in range(volumes)]
+    return add_spec(viewer, spec_of(series, name, SCAN))
+
+
+def test_run_is_blocked_with_a_reason_until_there_is_a_scan(made):
+    assert made.state.run_blocked == "Open a scan first."
+    made.requests.run.emit()
+    assert made.model.asked == []
+    add_scan(made.viewer)
+    assert made.state.run_blocked == ""
+    assert made.state.geometry == "24 × 28 × 20  ·  1.5 × 1 × 2 mm  ·  PLS"
+
+
+def test_pickers_follow_layers_as_they_come_go_and_are_renamed(made):
+    scan = add_scan(made.viewer)
+    labels = made.viewer.add_labels(np.zeros((4, 4, 4), int), name="roi")
+    made.viewer.add_points(np.zeros((1, 3)))
+    assert [c.label for c in made.state.scans] == ["scan"]
+    assert [c.label for c in made.state.masks] == ["roi"]
+    scan.name = "renamed"
+    assert [c.label for c in made.state.scans] == ["renamed"]
+    made.state.mask = made.state.masks[0].key
+    made.viewer.layers.remove(labels)
+    assert (made.state.masks, made.state.mask) == ((), "")
+    made.viewer.layers.remove(scan)
+    assert (made.state.scans, made.state.scan) == ((), "")
+    assert made.state.run_blocked == "Open a scan first."
+
+
+def test_run_hands_over_the_scan_and_the_choices_and_shows_the_results(made):
+    add_scan(made.viewer)
+    made.state.samples, made.state.seed, made.state.device = 2, 7, "cpu"
+    made.state.residual = False
+    made.requests.run.emit()
+    (asked,) = made.model.asked
+    assert (asked.samples, asked.seed, asked.device, asked.mask) == (2, 7, "cpu", None)
+    np.testing.assert_array_equal(asked.scan.data, placed(UPRIGHT).data)
+    assert [layer.name for layer in made.viewer.layers] == [
+        "scan",
+        "scan · reconstruction",
+        "scan · sample 1 (synthetic)",
+        "scan · sample 2 (synthetic)",
+        "scan · anomaly z",
+        "scan · |z|",
+        "scan · candidates",
+    ]
+    assert not made.state.running
+    assert "Scan score 1.25, p = 0.05" in made.state.summary
+    assert "2 candidates at |z| > 2" in made.state.summary
+    assert "⚠ The scan is unlike the training cohort." in made.state.summary
+    assert made.state.device_line == "cpu: as asked"
+
+
+def test_results_are_never_offered_as_scans(made):
+    add_scan(made.viewer)
+    made.requests.run.emit()
+    assert [c.label for c in made.state.scans] == ["scan"]
+    assert [c.label for c in made.state.masks] == ["scan · candidates"]
+
+
+def test_a_mask_reaches_the_model_on_the_voxels_of_the_scan(made):
+    scan = add_scan(made.viewer)
+    drawn = np.zeros(scan.data.shape, int)
+    drawn[5:9, 6:10, 7:11] = 1
+    made.viewer.add_labels(drawn, scale=scan.scale, translate=scan.translate, units="mm")
+    made.state.mask = made.state.masks[0].key
+    made.requests.run.emit()
+    (asked,) = made.model.asked
+    assert asked.mask.same_grid(asked.scan)
+    assert asked.mask.data.sum() == 64
+
+
+def test_a_series_waits_for_a_choice_and_says_so(made):
+    add_scan(made.viewer, volumes=3)
+    assert made.state.volume_count == 3
+    assert made.state.run_blocked == "Choose which of the 3 volumes to compare."
+    made.requests.run.emit()
+    assert made.model.asked == []
+    made.state.volume = 2
+    assert made.state.run_blocked == ""
+    made.requests.run.emit()
+    np.testing.assert_array_equal(made.model.asked[0].scan.data, placed(UPRIGHT).data + 1)
+    assert "scan (volume 2) · anomaly z" in made.viewer.layers
+
+
+def test_a_layer_that_is_no_scan_says_why(made):
+    made.viewer.add_image(np.zeros((8, 8)), name="photo")
+    assert "[GEO-005] photo" in made.state.geometry_warning
+    assert made.state.run_blocked == "This layer is not a scan; see above."
+
+
+def test_an_assumed_orientation_is_said(made):
+    made.viewer.add_image(np.random.default_rng(0).random((8, 8, 8)), name="array")
+    assert made.state.geometry_warning.startswith("Orientation assumed")
+    assert made.state.run_blocked == ""
+
+
+def test_a_failure_is_shown_and_notified_and_adds_no_layer(made):
+    add_scan(made.viewer)
+    made.model.error = PreprocessError("PRE-001", "the scan is empty", "Choose another.")
+    made.requests.run.emit()
+    assert made.state.error == str(made.model.error)
+    assert made.notes == [str(made.model.error)]
+    assert len(made.viewer.layers) == 1
+    made.model.error = None
+    made.requests.run.emit()
+    assert made.state.error == ""
+
+
+def test_an_unforeseen_failure_is_one_sentence_too(made, capfd):
+    add_scan(made.viewer)
+    made.model.error = ZeroDivisionError("by zero")
+    made.requests.run.emit()
+    assert made.state.error.startswith("[JOB-001] an error that was not foreseen")
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_cancelling_keeps_nothing(made):
+    add_scan(made.viewer)
+    made.model.error = CancelledError()
+    made.requests.run.emit()
+    assert made.state.summary == "Cancelled. Nothing was kept."
+    assert (made.notes, len(made.viewer.layers)) == ([], 1)
+
+
+def test_a_kept_edit_is_reported(made):
+    add_scan(made.viewer)
+    made.requests.run.emit()
+    labels = made.viewer.layers["scan · candidates"]
+    labels.data_setitem((np.array([0]), np.array([0]), np.array([0])), 5)
+    made.requests.run.emit()
+    assert "candidates are in scan · candidates 2" in made.state.summary
+
+
+def test_unloading_frees_the_model_but_not_while_it_works(made):
+    add_scan(made.viewer)
+    made.requests.run.emit()
+    assert made.state.model_loaded
+    made.state.running = True
+    made.requests.unload.emit()
+    assert made.shelf.loaded
+    made.state.running = False
+    made.requests.unload.emit()
+    assert (made.shelf.loaded, made.state.model_loaded) == (False, False)
+
+
+def test_samples_are_drawn_without_a_scan(made):
+    made.state.samples = 3
+    made.controller.draw_samples()
+    names = [layer.name for layer in made.viewer.layers]
+    assert names == [f"known model · sample {n} (synthetic)" for n in (1, 2, 3)]
