@@ -279,6 +279,26 @@ def test_ctrl_c_is_status_130_with_nothing_half_left(
     assert not any(folder.name.startswith(".") for folder in left)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
+def test_ctrl_c_in_training_says_how_to_go_on(
+    tmp_path: Path, phantom_cohort: Path, phantom_template: Path
+) -> None:
+    out = tmp_path / "mine.safetensors"
+    program = [sys.executable, "-c", "from napari_normative.cli import main; main()", "train"]
+    program += [str(phantom_cohort), "--out", str(out), "--preset", "brain-8mm"]
+    program += ["--template", str(phantom_template), "--device", "cpu"]
+    process = subprocess.Popen(program, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    while not process.stderr.readline().startswith("train"):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert stderr.splitlines()[-1].startswith("Interrupted. Add --resume")
+    assert "Traceback" not in stderr
+    assert not out.exists()
+
+
 def test_asking_for_help_loads_neither_torch_nor_qt() -> None:
     code = (
         "import sys; from typer.testing import CliRunner; from napari_normative.cli import app;"

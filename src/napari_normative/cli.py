@@ -102,7 +102,9 @@ def _explain(error: BaseException, context: typer.Context, subject: str = "") ->
     )
 
 
-def _guarded(command: Callable[P, None]) -> Callable[P, None]:
+def _guarded(
+    command: Callable[P, None], kept: str = "Results that were finished before are kept."
+) -> Callable[P, None]:
     """Turn what a command raises into one line on stderr and an exit status."""
 
     @functools.wraps(command)
@@ -112,8 +114,13 @@ def _guarded(command: Callable[P, None]) -> Callable[P, None]:
             command(*args, **kwargs)
         except (typer.Exit, typer.BadParameter):
             raise
-        except (KeyboardInterrupt, CancelledError) as error:
-            typer.echo("Interrupted. Results that were finished before are kept.", err=True)
+        except (KeyboardInterrupt, CancelledError, SystemExit) as error:
+            # Lightning answers Ctrl-C with sys.exit(1).
+            if isinstance(error, SystemExit) and not isinstance(
+                error.__context__, KeyboardInterrupt
+            ):
+                raise
+            typer.echo(f"Interrupted. {kept}", err=True)
             raise typer.Exit(INTERRUPTED) from error
         except Exception as error:  # the last resort: no traceback for users
             typer.echo(_explain(error, context), err=True)
@@ -203,7 +210,9 @@ def detect(
 
 
 @app.command()
-@_guarded
+@functools.partial(
+    _guarded, kept="Add --resume to go on; only work since the last checkpoint is lost."
+)
 def train(
     context: typer.Context,
     cohort: Annotated[

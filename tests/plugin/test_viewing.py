@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
+
 import numpy as np
 import pytest
 from napari.components import ViewerModel
@@ -79,9 +82,17 @@ def test_3d_shows_the_magnitude_instead_of_the_signed_maps():
     assert (z.visible, magnitude.visible, residual.visible) == (True, False, False)
 
 
-def test_an_assumed_orientation_is_said_on_the_canvas():
-    import dataclasses
+def test_switching_to_3d_brings_no_warning_about_outlines():
+    viewer = ViewerModel()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        nn.show(made_detection(placed(UPRIGHT)), viewer)
+        assert viewer.layers["scan · candidates"].contour == 2
+        viewer.dims.ndisplay = 3
+    assert [str(w.message) for w in caught] == []
 
+
+def test_an_assumed_orientation_is_said_on_the_canvas():
     scan = placed(UPRIGHT)
     warned = dataclasses.replace(scan.source, warnings=("Orientation assumed: no transform.",))
     scan = dataclasses.replace(scan, source=warned)

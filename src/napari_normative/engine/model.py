@@ -71,10 +71,7 @@ class NormativeModel:
         self._tensors = tensors
         self._networks: dict[str, VAE] = {}
         self._lock = threading.Lock()
-        self.template = Template(
-            self._array("template.image", card.preprocess.shape).astype(np.float32),
-            self._array("template.mask", card.preprocess.shape) > 0,
-        )
+        self.template = self._read_template()
         self.calibration = self._read_calibration()
         self.posterior = AggregatedPosterior(
             self._array("latent.mean").astype(np.float32),
@@ -235,6 +232,15 @@ class NormativeModel:
         if array is None or (shape is not None and array.shape != tuple(shape)):
             raise _unfit(name, "missing or of another shape")
         return array
+
+    def _read_template(self) -> Template:
+        shape = self.card.preprocess.shape
+        size = int(np.prod(shape))
+        packed = self._array("template.mask", ((size + 7) // 8,))
+        mask = np.unpackbits(packed.astype(np.uint8), count=size).reshape(shape).astype(bool)
+        image = np.zeros(shape, dtype=np.float32)
+        image[mask] = self._array("template.image", (int(mask.sum()),))
+        return Template(image, mask)
 
     def _read_calibration(self) -> Calibration:
         facts, scales = self.card.calibration, len(self.card.score.scales_mm)

@@ -346,8 +346,8 @@ def _statistics(
 ) -> Tensors:
     inside = prepared.template.mask
     return {
-        "template.image": prepared.template.image.astype(np.float16),
-        "template.mask": inside.astype(np.uint8),
+        "template.mask": np.packbits(inside),
+        "template.image": prepared.template.image[inside].astype(np.float16),
         "calibration.mean": calibration.mean[:, inside].astype(np.float16),
         "calibration.sd": calibration.sd[:, inside].astype(np.float16),
         "calibration.z_tail": calibration.z_tail.astype(np.float32),

@@ -284,7 +284,7 @@ def detection_layers(
             CANDIDATES,
             features=candidate_features(detection.candidates),
             blending="translucent_no_depth",
-            opacity=0.6,
+            opacity=0.9,
         )
         specs.append(candidates)
     return specs
@@ -317,6 +317,8 @@ def add_spec(viewer: ViewerModel, spec: LayerSpec) -> Layer:
     attributes = {**spec.attributes, "name": _free_name(viewer, spec.attributes["name"])}
     add = viewer.add_labels if spec.kind == "labels" else viewer.add_image
     layer: Layer = add(spec.data, **attributes)
+    if spec.facts.role == CANDIDATES:
+        layer.contour = 2  # an outline leaves the map below it visible
     return layer
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from typing import Any
 
@@ -82,6 +83,8 @@ class ViewController:
         from napari.components.overlays import TextOverlay
 
         self._prepared = True
+        # Outlined candidates are filled in 3D; napari would say so at every switch.
+        warnings.filterwarnings("ignore", message="Contours are not displayed during 3D")
         viewer.scene.camera.orientation = RADIOLOGICAL
         viewer.canvas.overlays.axes.visible = True
         viewer.canvas.overlays[OVERLAY_KEY] = TextOverlay(visible=True, position="top_left")

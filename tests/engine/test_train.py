@@ -1,0 +1,250 @@
+"""Training: real runs on phantoms, killed, resumed, poisoned."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_normative.core.augment import AugmentConfig, augment
+from napari_normative.engine import loop
+from napari_normative.engine.cohort import read_cohort
+from napari_normative.engine.model import load_model
+from napari_normative.engine.presets import Preset
+from napari_normative.engine.train import TrainProgress, fit
+from napari_normative.errors import CancelledError, CohortError, TrainingError
+from napari_normative.io.checkpoint import newest_checkpoint
+from napari_normative.io.nifti import write_volume
+from napari_normative.volume import Volume
+
+RUN = """
+import json, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from napari_normative.engine import loop
+from napari_normative.engine.cohort import read_cohort
+from napari_normative.engine.presets import Preset
+from napari_normative.engine.train import fit
+loop.CHECKPOINT_SECONDS = 0.3
+preset = Preset.model_validate_json(Path(sys.argv[1]).read_text())
+fit(sys.argv[2], sys.argv[3], preset=preset, template=sys.argv[4], device="cpu", resume=True)
+"""
+
+
+def test_a_trained_model_beats_the_mean_image_and_says_so(tiny_model_path: Path) -> None:
+    card = load_model(tiny_model_path).card
+    assert [site.site for site in card.held_out] == ["site-a"]
+    assert card.held_out[0].mae < card.held_out[0].mae_mean_image
+    assert card.beats_mean_image()
+    assert card.training.people["train"] == {"site-a": 8}
+    assert card.calibration.false_per_scan <= 1.0
+
+
+def test_curves_are_in_nats_and_add_up(tiny_model_path: Path) -> None:
+    curves = load_model(tiny_model_path).card.training.curves
+    assert curves[-1].step == 40
+    elbo = [point.elbo_nats for point in curves]
+    assert np.mean(elbo[-10:]) > np.mean(elbo[:10])
+    for point in curves:
+        total = point.reconstruction_nats + point.kl_nats
+        assert point.elbo_nats == pytest.approx(-total, abs=1.0)
+        assert 0 <= point.active_units <= 8
+
+
+def test_no_name_or_folder_of_a_person_is_in_the_model(
+    tiny_model_path: Path, phantom_cohort: Path
+) -> None:
+    data = tiny_model_path.read_bytes()
+    assert b"sub-0" not in data
+    assert str(phantom_cohort).encode() not in data
+
+
+def test_killed_again_and_again_it_ends_where_an_undisturbed_run_ends(
+    tmp_path: Path, phantom_cohort: Path, phantom_template: Path, tiny_preset: Preset
+) -> None:
+    preset = tmp_path / "preset.json"
+    preset.write_text(tiny_preset.model_copy(update={"steps": 30}).model_dump_json())
+    work = tmp_path / "prepared-once"
+
+    def command(out: Path) -> list[str]:
+        return [
+            sys.executable, "-c", RUN, str(preset), str(phantom_cohort), str(out),
+            str(phantom_template),
+        ]  # fmt: skip
+
+    straight, stopped = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    subprocess.run(command(straight), check=True, timeout=200)
+    (tmp_path / "b.safetensors.work").mkdir()
+    shutil.copytree(
+        tmp_path / "a.safetensors.work" / "prepared", tmp_path / "b.safetensors.work" / "prepared"
+    )
+    assert not work.exists()
+    seen: set[str] = set()
+    folder = tmp_path / "b.safetensors.work" / "checkpoints"
+    for _ in range(2):
+        process = subprocess.Popen(command(stopped))
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            fresh = {p.name for p in folder.glob("step-*.safetensors")} - seen
+            if fresh:
+                seen |= fresh
+                break
+            time.sleep(0.02)
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert seen, "it was never caught in the middle"
+    subprocess.run(command(stopped), check=True, timeout=200)
+    one, other = load_model(straight), load_model(stopped)
+    np.testing.assert_array_equal(one.sample(1)[0].data, other.sample(1)[0].data)
+    for name, array in one._tensors.items():
+        np.testing.assert_array_equal(array, other._tensors[name], err_msg=name)
+
+
+def fitted(out: Path, cohort: Path, template: Path, preset: Preset, **more: object) -> None:
+    fit(cohort, out, preset=preset, template=template, device="cpu", **more)
+
+
+def test_a_finished_work_folder_is_not_overwritten_in_silence(
+    tiny_model_path: Path, phantom_cohort: Path, phantom_template: Path, tiny_preset: Preset
+) -> None:
+    with pytest.raises(TrainingError, match=r"TRN-005.*--resume"):
+        fitted(tiny_model_path, phantom_cohort, phantom_template, tiny_preset)
+
+
+def test_a_checkpoint_of_another_seed_is_refused(
+    tiny_model_path: Path, phantom_cohort: Path, phantom_template: Path, tiny_preset: Preset
+) -> None:
+    with pytest.raises((TrainingError, CohortError), match="TRN-003"):
+        fitted(tiny_model_path, phantom_cohort, phantom_template, tiny_preset, resume=True, seed=5)
+
+
+def test_cancel_keeps_a_checkpoint(
+    tmp_path: Path, phantom_cohort: Path, phantom_template: Path, tiny_preset: Preset
+) -> None:
+    steps: list[int] = []
+
+    def watch(state: TrainProgress) -> None:
+        if state.point is not None:
+            steps.append(state.point.step)
+
+    out = tmp_path / "m.safetensors"
+    with pytest.raises(CancelledError):
+        fitted(
+            out, phantom_cohort, phantom_template, tiny_preset,
+            progress=watch, cancel=lambda: len(steps) >= 3,
+        )  # fmt: skip
+    assert not out.exists()
+    found = newest_checkpoint(tmp_path / "m.safetensors.work" / "checkpoints")
+    assert found is not None
+    assert found[1]["step"] == steps[-1]
+
+
+def test_nan_is_skipped_then_rolled_back_then_named(
+    tmp_path: Path,
+    phantom_cohort: Path,
+    phantom_template: Path,
+    tiny_preset: Preset,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A batch that is not finite from step 12 on: never saved, and its scans are named."""
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    honest = loop.augment
+    calls = {"n": 0}
+
+    def poisoned(images, masks, config, spacing, generator):  # type: ignore[no-untyped-def]
+        calls["n"] += 1
+        seen, target, mask = honest(images, masks, config, spacing, generator)
+        return (seen * float("nan") if calls["n"] > 12 else seen), target, mask
+
+    monkeypatch.setattr(loop, "augment", poisoned)
+    out = tmp_path / "m.safetensors"
+    with pytest.raises(TrainingError, match=r"TRN-004.*sub-\d\d_T1w\.nii\.gz"):
+        fitted(out, phantom_cohort, phantom_template, tiny_preset)
+    assert calls["n"] == 12 + 2 * (loop.LARGEST_SKIP + 1)
+    assert not out.exists()
+    found = newest_checkpoint(tmp_path / "m.safetensors.work" / "checkpoints")
+    assert found is not None
+    assert all(np.isfinite(a).all() for a in found[0].values())
+
+
+def test_bad_scans_are_named_and_the_rest_is_used(
+    tmp_path: Path, phantom_cohort: Path, phantom_template: Path, tiny_preset: Preset
+) -> None:
+    cohort = tmp_path / "site-a"
+    shutil.copytree(phantom_cohort, cohort)
+    bad = sorted(p.path for p in read_cohort(cohort) if p.split == "train")[:2]
+    bad[0].write_bytes(b"no volume")
+    flat = Volume.from_array(np.ones((40, 40, 40), np.float32), np.diag([4.0, 4, 4, 1]))
+    write_volume(bad[1], flat)
+    said: list[str] = []
+    out = tmp_path / "m.safetensors"
+    fitted(
+        out, cohort, phantom_template, tiny_preset.model_copy(update={"steps": 3}),
+        progress=lambda state: said.append(state.message),
+    )  # fmt: skip
+    left_out = [line for line in said if line.startswith("left out")]
+    assert len(left_out) == 2
+    assert all(path.name.split(".")[0] in line for path, line in zip(bad, left_out, strict=True))
+    assert out.exists()
+
+
+def test_more_bad_than_good_is_refused(
+    tmp_path: Path, phantom_cohort: Path, phantom_template: Path, tiny_preset: Preset
+) -> None:
+    cohort = tmp_path / "site-a"
+    shutil.copytree(phantom_cohort, cohort)
+    for i in range(12):
+        (cohort / f"sub-{i:02d}_T1w.nii.gz").write_bytes(b"no volume")
+    with pytest.raises(CohortError, match=r"COH-005.*sub-00"):
+        fitted(tmp_path / "m.safetensors", cohort, phantom_template, tiny_preset)
+
+
+def test_an_unknown_preset_names_the_known(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"TRN-001.*brain-2mm"):
+        fit(tmp_path, tmp_path / "m.safetensors", preset="brain-9mm")
+
+
+def test_small_sites_are_drawn_more_often(tiny_preset: Preset) -> None:
+    class Cohort:
+        people = [type("P", (), {"site": "big", "split": "train"})() for _ in range(90)] + [
+            type("P", (), {"site": "small", "split": "train"})() for _ in range(10)
+        ]
+
+        def select(self, *splits: str) -> list[int]:
+            return list(range(100))
+
+    def share(balance: float) -> float:
+        preset = tiny_preset.model_copy(update={"site_balance": balance, "steps": 500})
+        drawn = [i for people in loop.Steps(Cohort(), preset, 0, 0) for i in people]  # type: ignore[arg-type]
+        return float(np.mean(np.array(drawn) >= 90))
+
+    assert share(0.0) == pytest.approx(0.1, abs=0.03)
+    assert share(1.0) == pytest.approx(0.5, abs=0.05)
+
+
+def test_augmentation_keeps_target_whole_and_is_seeded() -> None:
+    import torch
+
+    images = torch.rand(2, 1, 16, 18, 16)
+    masks = torch.ones(2, 1, 16, 18, 16)
+    config = AugmentConfig(erase=1.0, noise=0.0, flip=False)
+
+    def run(seed: int):  # type: ignore[no-untyped-def]
+        return augment(images, masks, config, 4.0, torch.Generator().manual_seed(seed))
+
+    seen, target, mask = run(0)
+    blanked = (seen != target) & (mask > 0)
+    assert 0.002 < blanked.float().mean() < 0.1  # a box is missing from the input alone
+    again = run(0)
+    assert torch.equal(seen, again[0])
+    assert torch.equal(target, again[1])
+    assert not torch.equal(target, run(1)[1])
