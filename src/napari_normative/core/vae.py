@@ -57,7 +57,7 @@ class Conv3d(nn.Conv3d):
             and not torch.is_autocast_enabled("cpu")
             and torch.backends.mkldnn.enabled
         ):
-            if torch.is_grad_enabled():  # the backward pass of one volume is slow, that of two not
+            if c > 1 and torch.is_grad_enabled():  # backward: one volume is slow, two are not
                 return super().forward(x.expand(2, -1, -1, -1, -1))[:1]
             out: Tensor = torch.ops.aten.mkldnn_convolution(
                 x, self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups
