@@ -66,11 +66,31 @@ def test_fast_convolutions_equal_torchs_own_in_values_and_gradients(stride: int)
 
 def test_a_small_convolution_on_a_cpu_leaves_the_slow_kernel() -> None:
     layer, x = Conv3d(16, 16, 3, padding=1), torch.randn(1, 16, 24, 24, 24)
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as record:
+    with (
+        torch.inference_mode(),
+        torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as record,
+    ):
         layer(x)
     names = {event.key for event in record.key_averages()}
     assert "aten::mkldnn_convolution" in names
     assert not any("slow_conv3d" in name for name in names)
+
+
+def test_the_backward_pass_of_a_small_convolution_leaves_the_slow_kernel_too() -> None:
+    layer, x = Conv3d(16, 16, 3, padding=1), torch.randn(1, 16, 24, 24, 24)
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=True
+    ) as record:
+        layer(x).sum().backward()
+    (shape,) = (
+        event.input_shapes[1]
+        for event in record.key_averages(group_by_input_shape=True)
+        if event.key == "aten::convolution_backward"
+    )
+    choice = torch._C._select_conv_backend(
+        torch.randn(shape), layer.weight, layer.bias, [1] * 3, [1] * 3, [1] * 3, False, [0] * 3, 1
+    )
+    assert choice == torch._C._ConvBackend.Mkldnn
 
 
 def test_unfold_undoes_fold() -> None:

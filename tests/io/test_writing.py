@@ -24,6 +24,8 @@ FIELDS = (
     "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y",
     "qoffset_z", "srow_x", "srow_y", "srow_z",
 )  # fmt: skip
+FLIP = np.array([[-1, 0, 0, 4], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], float)
+"""Index change of reversing a first axis of five voxels."""
 EVERY = ["o.nii", "o.nii.gz", "o.hdr", "o.img", "o.mgz", "o.mgh"]
 
 slow_start = settings(
@@ -136,8 +138,27 @@ class TestSourceGrid:
         np.testing.assert_array_equal(again.affine, turned.affine)
         np.testing.assert_array_equal(again.data, turned.data)
         assert again.source.header["sform_code"] == 1
+
+    @pytest.mark.parametrize("fields", [{"sform_code": 4}, {"sform_code": 0, "srow": [0] * 12}])
+    def test_a_part_of_the_volume_stays_where_it_was(self, tmp_path, fields):
+        """Without transforms the place follows from the size: then it has to be written."""
+        volume = read_bytes(tmp_path, nifti(**fields))
         cropped = Volume(volume.data[:, :, :-1], volume.affine, volume.source)
-        assert read_volume(write_volume(tmp_path / "c.nii", cropped)).shape == (5, 6, 6)
+        again = read_volume(write_volume(tmp_path / "c.nii", cropped))
+        assert again.same_grid(cropped)
+        turned = Volume(volume.data[::-1], volume.affine @ FLIP, volume.source)
+        again = read_volume(write_volume(tmp_path / "t.nii", turned))
+        assert again.same_grid(turned)
+        assert again.orientation == "RAS"
+
+    @pytest.mark.parametrize("codes", [(0, 1), (0, 0)])
+    def test_a_picture_comes_back_as_one_slice(self, tmp_path, codes):
+        block = nifti(ramp((9, 8)), pixdim=[-1, 2, 3, 0, 0, 0, 0, 0], srow=[0] * 12,
+                      sform_code=codes[0], qform_code=codes[1])  # fmt: skip
+        volume = read_bytes(tmp_path, block)
+        again = read_volume(write_volume(tmp_path / "o.nii", volume))
+        assert again.same_grid(volume)
+        np.testing.assert_array_equal(again.data, volume.data)
 
     def test_a_useless_transform_is_written_as_absent(self, tmp_path):
         volume = read_bytes(tmp_path, nifti(srow=[math.nan] * 12, qform_code=1))

@@ -28,7 +28,7 @@ from napari_normative.core.config import VAEConfig
 
 LOG_VARIANCE_RANGE = (-10.0, 4.0)
 SMALL_CONVOLUTION = 20480
-"""Below this N·C·D·H torch sends float32 convolutions on a CPU to a slow fallback."""
+"""Up to this C·D·H torch sends a single float32 volume on a CPU to a slow fallback."""
 
 
 class Latent(NamedTuple):
@@ -49,7 +49,7 @@ class Conv3d(nn.Conv3d):
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (N, C, I, J, K)."""
         n, c, i, j, _ = x.shape
-        small = n * c * i * j <= SMALL_CONVOLUTION
+        small = n == 1 and c * i * j <= SMALL_CONVOLUTION
         if (
             small
             and x.device.type == "cpu"
@@ -57,6 +57,8 @@ class Conv3d(nn.Conv3d):
             and not torch.is_autocast_enabled("cpu")
             and torch.backends.mkldnn.enabled
         ):
+            if c > 1 and torch.is_grad_enabled():  # backward: one volume is slow, two are not
+                return super().forward(x.expand(2, -1, -1, -1, -1))[:1]
             out: Tensor = torch.ops.aten.mkldnn_convolution(
                 x, self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups
             )

@@ -128,7 +128,7 @@ def _choose_nifti(
             "taken to run to the left, the second to the front, the third up. "
             "Left and right may be swapped."
         )
-        affine = _assumed(header, shape)
+        affine = assumed_transform(header, shape)
         if not is_usable(affine):
             raise _no_transform(name)
         return affine, warnings
@@ -209,8 +209,8 @@ def _qform(header: nib.Nifti1Header) -> Affine | None:
         return None
 
 
-def _assumed(header: nib.Nifti1Header, shape: tuple[int, int, int]) -> Affine:
-    """Return nibabel's choice: centred, first axis to the left."""
+def assumed_transform(header: nib.Nifti1Header, shape: tuple[int, int, int]) -> Affine:
+    """Return what is assumed without sform and qform, as nibabel does: LAS, centred, in mm."""
     sizes = header["pixdim"][1:4].astype(np.float64) * unit_mm(header)
     if int(header["dim"][0]) < 3 and not sizes[2] > 0:
         sizes[2] = 1.0

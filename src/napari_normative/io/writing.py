@@ -15,7 +15,7 @@ from napari_normative.errors import OutputError
 from napari_normative.io.atomic import replace_files
 from napari_normative.io.gzipped import gzip_bytes
 from napari_normative.io.headers import MGH_BYTES
-from napari_normative.io.transforms import stored_transforms
+from napari_normative.io.transforms import assumed_transform, stored_transforms, unit_mm
 from napari_normative.volume import GRID_TOLERANCE_MM, Affine, Volume, require_same_grid
 
 _TRANSFORM_FIELDS = {
@@ -146,29 +146,25 @@ def _nifti_bytes(
 
 
 def _copy_grid(source: nib.Nifti1Header, header: nib.Nifti1Header, volume: Volume) -> bool:
-    """Copy the stored grid bit for bit if the volume still lies on it."""
+    """Copy the stored grid bit for bit if the volume still lies on it.
+
+    A transform that is given and damaged is written as absent.
+    """
     given = [t for t in ("sform", "qform") if int(source[f"{t}_code"]) > 0]
     usable = stored_transforms(source)
-    if given and not any(_same(usable[t], volume) for t in usable):
-        return False
-    dims = [int(n) for n in source["dim"][1:4]]
-    rank = int(source["dim"][0])
-    if tuple(n if axis < rank else 1 for axis, n in enumerate(dims)) != volume.shape:
+    places = list(usable.values()) if given else [assumed_transform(source, volume.shape)]
+    if not any(_same(place, volume) for place in places):
         return False
     header["xyzt_units"] = int(source["xyzt_units"]) & 7
     sizes = source["pixdim"][:4]
     if np.isfinite(sizes).all() and (sizes[1:] > 0).all():
         header["pixdim"][:4] = sizes
-    elif not given:
-        return False
-    else:
-        unit = np.linalg.norm(source.get_sform()[:3, :3], axis=0)
-        header["pixdim"][:4] = [1, *unit]
+    else:  # damaged, or a picture that has no third size
+        header["pixdim"][0] = -1 if sizes[0] < 0 else 1
+        header["pixdim"][1:4] = np.array(volume.spacing_mm) / unit_mm(source)
     for kind, keys in _TRANSFORM_FIELDS.items():
         if kind in usable:
             header[f"{kind}_code"] = source[f"{kind}_code"]
-        elif kind in given:
-            continue  # damaged: written as absent
         for key in keys:
             if np.isfinite(source[key]).all():
                 header[key] = source[key]

@@ -107,7 +107,7 @@ def save_layer(path: str, data: Any, attributes: dict[str, Any], *, labels: bool
     taken = _snapshot_of(data, attributes)
     if taken.count > 1:
         raise OutputError(
-            "OUT-011",
+            "OUT-013",
             f"the layer is a series of {taken.count} volumes and one is written at a time",
             "Save the volume you need from a script with napari_normative.write_volume.",
             subject=target.name,
