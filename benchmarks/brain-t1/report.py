@@ -53,7 +53,7 @@ def reconstructors(model: NormativeModel) -> dict[str, Callable[[Image], Image]]
         def run(image: Image) -> Image:
             with torch.inference_mode():
                 out = way(torch.from_numpy(image)[None, None])[0, 0].numpy()
-        return np.where(model.template.mask, out, 0)
+            return np.where(model.template.mask, out, 0)
 
         return run
 
