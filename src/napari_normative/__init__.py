@@ -22,7 +22,7 @@ _PUBLIC = {
     "Detection": "napari_normative.engine.detection",
     "load_model": "napari_normative.engine.model",
     "fit": "napari_normative.engine.train",
-    "show": "napari_normative.plugin.layers",
+    "show": "napari_normative.plugin.show",
 }
 
 __all__ = [
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from napari_normative.engine.train import fit
     from napari_normative.errors import NormativeError
     from napari_normative.io.nifti import read_volume, write_volume
-    from napari_normative.plugin.layers import show
+    from napari_normative.plugin.show import show
     from napari_normative.volume import Volume
 
 

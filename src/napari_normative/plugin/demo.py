@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_normative.errors import NormativeError, OutputError
-from napari_normative.plugin.layers import CANDIDATES, SCAN, facts_of, show
+from napari_normative.plugin.layers import CANDIDATES, SCAN, facts_of
 from napari_normative.plugin.session import session_for
+from napari_normative.plugin.show import show
 from napari_normative.plugin.work import summary_text
 
 if TYPE_CHECKING:

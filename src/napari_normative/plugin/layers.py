@@ -353,37 +353,3 @@ def place(viewer: ViewerModel, specs: Sequence[LayerSpec], *, replace_earlier: b
     if selected is not None:
         viewer.layers.selection.active = selected
     return placed
-
-
-def show(detection: Detection, viewer: ViewerModel | None = None) -> ViewerModel:
-    """Show a detection: the scan and its result layers.
-
-    Parameters
-    ----------
-    detection : Detection
-    viewer : napari Viewer or ViewerModel, optional
-        A new window unless given. ``napari.components.ViewerModel()`` works without Qt.
-
-    Returns
-    -------
-    napari Viewer or ViewerModel
-        The viewer that shows it.
-    """
-    from napari_normative.plugin.session import session_for
-
-    if viewer is None:
-        import napari
-
-        viewer = napari.Viewer()
-    session_for(viewer).view.prepare()
-    scan = detection.scan
-    origin = origin_of(scan)
-    present = [
-        layer
-        for layer in viewer.layers
-        if (facts := facts_of(layer)) is not None and (facts.role, facts.origin) == (SCAN, origin)
-    ]
-    if not present:
-        add_spec(viewer, spec_of([scan], scan.source.name, SCAN, colormap="gray"))
-    place(viewer, detection_layers(detection), replace_earlier=True)
-    return viewer
