@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from napari_normative.core.grid import Grid, resample
+from napari_normative.core.grid import Grid, overlap, resample, shrink
 from napari_normative.core.preprocess import (
     LEVELS,
     IntensityMap,
@@ -185,3 +185,37 @@ def test_poor_alignment_is_said(template: Template) -> None:
     poor = Alignment(np.eye(4), 0.55)
     made = prepare(phantom(1), CONFIG, template, alignment=poor)
     assert any("aligns poorly" in warning for warning in made.warnings)
+
+
+def test_resampling_equals_an_independent_program() -> None:
+    scan = phantom(4)
+    turned = scan.affine.copy()
+    turned[:3, :3] = scan.affine[:3, :3] @ [[0.9, 0.2, 0.0], [-0.1, 1.1, 0.05], [0.0, 0.1, 1.0]]
+    shape = (30, 40, 35)
+    ours = resample(scan.data, scan.affine, shape, turned)
+    index = np.linalg.inv(scan.affine) @ turned
+    theirs = ndimage.affine_transform(
+        scan.data, index[:3, :3], index[:3, 3], output_shape=shape, order=1
+    )
+    np.testing.assert_allclose(ours, theirs, atol=1e-2)
+
+
+def test_the_shared_part_of_two_grids_holds_every_shared_voxel() -> None:
+    turn = np.eye(4)
+    turn[:2, :2] = [[0.8, -0.6], [0.6, 0.8]]
+    turn[:3, 3] = (12, -4, 7)
+    box = overlap((60, 60, 60), turn, (10, 12, 14), 0)
+    points = np.stack(np.meshgrid(*[np.arange(60)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    other = points @ turn[:3, :3].T + turn[:3, 3]
+    inside = points[((other >= -0.5) & (other <= [9.5, 11.5, 13.5])).all(axis=1)]
+    assert all(s.start <= inside[:, a].min() for a, s in enumerate(box))
+    assert all(s.stop > inside[:, a].max() for a, s in enumerate(box))
+    assert np.prod([s.stop - s.start for s in box]) < 60**3 / 10
+
+
+def test_blocks_are_means_at_their_own_place() -> None:
+    ramp = np.broadcast_to(np.arange(12.0)[:, None, None], (12, 8, 9)).astype(np.float32)
+    small, affine = shrink(ramp, np.diag([1.0, 2.0, 5.0, 1.0]), 4.0)
+    assert small.shape == (3, 4, 9)  # 4, 2 and 1 voxels a block
+    x = affine[0, 0] * np.arange(3) + affine[0, 3]
+    np.testing.assert_allclose(small[:, 0, 0], x)  # the ramp's value is its position

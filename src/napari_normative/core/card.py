@@ -19,10 +19,7 @@ class _Record(BaseModel):
 
 
 class CurvePoint(_Record):
-    """Training at one moment; nats per volume, means since the previous point.
-
-    ``held_out_mae`` is the mean absolute error on the calibration people, model units.
-    """
+    """Training at one moment; nats per volume, means since the previous point."""
 
     step: int
     minutes: float
@@ -30,7 +27,6 @@ class CurvePoint(_Record):
     reconstruction_nats: float
     kl_nats: float
     active_units: int
-    held_out_mae: float | None = None
 
 
 class TrainingFacts(_Record):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,36 +65,98 @@ def antialias(data: FloatArray, spacing_mm: NDArray[np.float64], target_mm: floa
 
 
 def resample(
-    data: FloatArray,
+    data: NDArray[np.generic],
     affine: Affine,
     shape: tuple[int, int, int],
     target_affine: Affine,
     *,
-    order: int = 1,
+    order: Literal[0, 1, 3] = 1,
+    outside: float = 0.0,
 ) -> FloatArray:
-    """Sample ``data`` at the voxel centres of another grid; 0 beyond the field of view.
+    """Sample ``data`` at the voxel centres of another grid.
+
+    Works on indices alone, so that tilt and shear need no case of their own. SimpleITK
+    does it several times faster than scipy with the same result.
 
     Parameters
     ----------
-    data : float32 array, shape (I, J, K)
+    data : array, shape (I, J, K)
     affine : array, shape (4, 4)
         Voxel index of ``data`` to world mm.
     shape : tuple of 3 int
         Shape of the result.
     target_affine : array, shape (4, 4)
         Voxel index of the result to the same world, mm.
-    order : int
-        0 nearest, 1 linear, 3 cubic B-spline.
+    order : {0, 1, 3}
+        Nearest, linear, cubic B-spline.
+    outside : float
+        Value beyond the field of view of ``data``.
     """
+    import SimpleITK as sitk
+
     index = np.linalg.inv(affine) @ target_affine
-    out: FloatArray = ndimage.affine_transform(
-        data,
-        index[:3, :3],
-        index[:3, 3],
-        output_shape=shape,
-        output=np.float32,
-        order=order,
-        mode="constant",
-        cval=0.0,
-    )
+    flip = np.eye(3)[::-1]  # SimpleITK counts indices from the fastest axis
+    transform = sitk.AffineTransform(3)
+    transform.SetMatrix((flip @ index[:3, :3] @ flip).ravel().tolist())
+    transform.SetTranslation((flip @ index[:3, 3]).tolist())
+    resampler = sitk.ResampleImageFilter()
+    resampler.SetSize([int(n) for n in shape[::-1]])
+    resampler.SetTransform(transform)
+    kinds = {0: sitk.sitkNearestNeighbor, 1: sitk.sitkLinear, 3: sitk.sitkBSpline}
+    resampler.SetInterpolator(kinds[order])
+    resampler.SetDefaultPixelValue(outside)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(data, dtype=np.float32))
+    out: FloatArray = sitk.GetArrayFromImage(resampler.Execute(image))
     return out
+
+
+def overlap(
+    shape: tuple[int, int, int], to_other: Affine, other: tuple[int, int, int], margin: int
+) -> tuple[slice, slice, slice]:
+    """Return the index box of a grid that holds all it shares with another grid.
+
+    Parameters
+    ----------
+    shape : tuple of 3 int
+        Of the grid whose box is wanted.
+    to_other : array, shape (4, 4)
+        Its index to the other grid's index.
+    other : tuple of 3 int
+        Shape of the other grid.
+    margin : int
+        Voxels added on every side, as far as there are any.
+    """
+    ends = np.array(np.meshgrid(*[(-1, n) for n in other], indexing="ij")).reshape(3, -1)
+    back = np.linalg.inv(to_other)
+    index = back[:3, :3] @ ends + back[:3, 3:]
+    low = np.clip(np.floor(index.min(axis=1)).astype(int) - margin, 0, shape)
+    high = np.clip(np.ceil(index.max(axis=1)).astype(int) + margin + 1, low, shape)
+    a, b, c = (slice(int(i), int(j)) for i, j in zip(low, high, strict=True))
+    return a, b, c
+
+
+def shifted(affine: Affine, box: tuple[slice, slice, slice]) -> Affine:
+    """Return the affine of the part of a grid that begins at ``box``."""
+    out = affine.copy()
+    out[:3, 3] += affine[:3, :3] @ [s.start for s in box]
+    return out
+
+
+def shrink(data: FloatArray, affine: Affine, target_mm: float) -> tuple[FloatArray, Affine]:
+    """Average blocks of whole voxels up to ``target_mm`` wide: a fast, coarse antialias.
+
+    Returns
+    -------
+    data : float32 array
+    affine : array, shape (4, 4)
+        Of the blocks' centres.
+    """
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    blocks = np.maximum(1, np.minimum(np.floor(target_mm / spacing), data.shape)).astype(int)
+    count = np.array(data.shape) // blocks
+    cut = data[tuple(slice(0, n * b) for n, b in zip(count, blocks, strict=True))]
+    (i, j, k), (p, q, r) = count, blocks
+    mean: FloatArray = cut.reshape(i, p, j, q, k, r).mean(axis=(1, 3, 5), dtype=np.float32)
+    to_fine = np.diag([*blocks, 1.0])
+    to_fine[:3, 3] = (blocks - 1) / 2
+    return mean, affine @ to_fine

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from scipy import ndimage
 
-from napari_normative.core.grid import Grid, antialias, resample
+from napari_normative.core.grid import Grid, antialias, overlap, resample, shifted
 from napari_normative.core.register import Alignment, align, identity_alignment
 from napari_normative.errors import PreprocessError
 from napari_normative.volume import Affine, FloatArray, Mask, Volume, require_same_grid
@@ -193,40 +193,38 @@ def prepare(
         kind = "template"
         own = np.ones(scan.shape, dtype=bool)
     spacing = np.linalg.norm(to_grid[:3, :3], axis=0)
+    to_index = np.linalg.inv(grid.affine) @ to_grid
+    box = overlap(scan.shape, to_index, grid.shape, round(3 * grid.spacing_mm / spacing.min()))
+    values, own, to_grid = scan.data[box], own[box], shifted(to_grid, box)
+    if not values.size:
+        raise _elsewhere(scan, 0.0)
     weight = resample(
         antialias(own.astype(np.float32), spacing, grid.spacing_mm),
         to_grid, grid.shape, grid.affine,
     )  # fmt: skip
     value = resample(
-        antialias(scan.data * own, spacing, grid.spacing_mm), to_grid, grid.shape, grid.affine
+        antialias(values * own, spacing, grid.spacing_mm), to_grid, grid.shape, grid.affine
     )
     inside = weight > 0.5
     if kind != "template":
         inside = ndimage.binary_fill_holes(inside)
     inside &= template.mask
     if inside.sum() < 0.2 * template.mask.sum():
-        raise PreprocessError(
-            "PRE-003",
-            f"only {inside.sum() / template.mask.sum():.0%} of the model's region lies in the "
-            "scan's foreground",
-            "Check that the scan shows the body part the model was trained on, or the mask if "
-            "one was given.",
-            subject=scan.source.name,
-        )
+        raise _elsewhere(scan, inside.sum() / template.mask.sum())
     # Dividing by the blurred mask keeps the rim of a bare brain as bright as its inside.
     image = np.where(inside, value / np.maximum(weight, 0.25), 0).astype(np.float32)
     bias = bias_field(image, inside, template.image, config)
-    values = image[inside] / bias[inside]
-    if np.quantile(values, 0.95) - np.quantile(values, 0.05) <= 0:
+    flat = image[inside] / bias[inside]
+    if np.quantile(flat, 0.95) - np.quantile(flat, 0.05) <= 0:
         raise PreprocessError(
             "PRE-001",
             "the foreground has no contrast (all values are equal)",
             "Check the file in a viewer; it may be a mask or an empty export.",
             subject=scan.source.name,
         )
-    intensity = IntensityMap.matching(values, config.reference)
+    intensity = IntensityMap.matching(flat, config.reference)
     model_image = np.zeros(grid.shape, dtype=np.float32)
-    model_image[inside] = intensity.forward(values)
+    model_image[inside] = intensity.forward(flat)
     return Prepared(model_image, inside, bias, intensity, alignment, kind, tuple(notes))
 
 
@@ -275,7 +273,7 @@ def restore(
     scan: Volume,
     *,
     units: Literal["scan", "model"] = "scan",
-    order: int = 1,
+    order: Literal[0, 1, 3] = 1,
 ) -> FloatArray:
     """Carry an image of the model's grid back onto the scan's grid.
 
@@ -298,7 +296,12 @@ def restore(
     if units == "scan":
         image = prepared.intensity.backward(image) * prepared.bias
     to_grid: Affine = prepared.alignment.scan_to_template @ scan.affine
-    return resample(image, config.grid.affine, scan.shape, to_grid, order=order)
+    out = np.zeros(scan.shape, dtype=np.float32)
+    to_index = np.linalg.inv(config.grid.affine) @ to_grid
+    box = overlap(scan.shape, to_index, image.shape, 1)
+    i, j, k = out[box].shape
+    out[box] = resample(image, config.grid.affine, (i, j, k), shifted(to_grid, box), order=order)
+    return out
 
 
 def scored_mask(prepared: Prepared, config: PreprocessConfig, scan: Volume) -> Mask:
@@ -312,6 +315,16 @@ def with_reference(config: PreprocessConfig, images: list[tuple[float, ...]]) ->
     """Return the configuration with the cohort's mean quantiles as reference."""
     mean = tuple(float(v) for v in np.mean(images, axis=0))
     return config.model_copy(update={"reference": mean})
+
+
+def _elsewhere(scan: Volume, share: float) -> PreprocessError:
+    return PreprocessError(
+        "PRE-003",
+        f"only {share:.0%} of the model's region lies in the scan's foreground",
+        "Check that the scan shows the body part the model was trained on, or the mask if one "
+        "was given.",
+        subject=scan.source.name,
+    )
 
 
 def _find_alignment(scan: Volume, config: PreprocessConfig, template: Template) -> Alignment:

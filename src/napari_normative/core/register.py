@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_normative.core.grid import Grid, antialias, resample
+from napari_normative.core.grid import Grid, resample, shrink
 from napari_normative.errors import PreprocessError
 from napari_normative.volume import Affine, FloatArray, Mask, Volume
 
@@ -92,8 +92,8 @@ def align(
     rim = ndimage.binary_dilation(inside, iterations=max(1, round(RIM_MM / coarse.spacing_mm)))
     fixed_mask = _to_sitk(rim.astype(np.uint8), coarse)
     moving_grid = Grid.covering(scan, WORKING_MM)
-    blurred = antialias(scan.data, np.array(scan.spacing_mm), WORKING_MM)
-    moving_data = resample(blurred, scan.affine, moving_grid.shape, moving_grid.affine)
+    small, small_affine = shrink(scan.data, scan.affine, WORKING_MM)
+    moving_data = resample(small, small_affine, moving_grid.shape, moving_grid.affine)
     moving = _to_sitk(moving_data, moving_grid)
 
     centre = _centre_of_mass(_blocks(template * mask, factor), coarse)

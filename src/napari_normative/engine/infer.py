@@ -7,7 +7,7 @@ import datetime
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -81,7 +81,7 @@ def detect(
     with clock.step("restore"):
         inside = scored_mask(prepared, space, scan)
 
-        def onto_scan(data: FloatArray, order: int = 1) -> Volume:
+        def onto_scan(data: FloatArray, order: Literal[0, 1] = 1) -> Volume:
             values = restore(data, prepared, space, scan, units="model", order=order)
             return scan.with_data(values, is_label=False)
 
@@ -206,20 +206,23 @@ def decode(
 
 
 def _on_device(work: Any, model: NormativeModel, request: str) -> tuple[Any, DeviceNote]:
-    """Run on the device asked for; when its memory does not suffice, on the CPU, and say so."""
+    """Run on the device asked for; when it cannot, on the CPU, and say so."""
     import torch
 
     choice = choose_device(request)
     try:
         return work(choice.device), DeviceNote(choice.device, choice.reason)
-    except torch.OutOfMemoryError:
-        if choice.device == "cpu":
-            raise DeviceError(
-                "DEV-003", "memory does not suffice", "Close other programs or use a smaller model."
-            ) from None
+    except (torch.OutOfMemoryError, MemoryError):
+        why = "ran out of memory"
+    except NotImplementedError:  # Apple GPUs lack some operations on volumes
+        why = "lacks an operation the model needs"
+    if choice.device == "cpu":
+        raise DeviceError(
+            "DEV-003", f"the CPU {why}", "Close other programs or use a smaller model."
+        )
     model.unload()
-    note = f"{choice.device} ran out of memory; the CPU was used instead."
-    return work("cpu"), DeviceNote("cpu", f"{choice.device} ran out of memory", (note,))
+    note = f"{choice.device} {why}; the CPU was used instead."
+    return work("cpu"), DeviceNote("cpu", f"{choice.device} {why}", (note,))
 
 
 def versions() -> dict[str, str]:

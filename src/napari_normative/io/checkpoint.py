@@ -30,7 +30,12 @@ LARGEST_HEADER = 50_000_000
 def pack(tensors: Mapping[str, NDArray[np.generic]], text: str) -> bytes:
     """Return a safetensors file with ``text`` and a digest over it and all tensors."""
     ordered = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
-    return save_tensors(ordered, {"json": text, "sha256": _digest(ordered, text)})
+    data = save_tensors(ordered, {"json": text, "sha256": _digest(ordered, text)})
+    # The library writes metadata in any order: sorted, so that equal content is equal bytes.
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[end:]
 
 
 def unpack(data: bytes, subject: str) -> tuple[Tensors, str, str]:

@@ -167,7 +167,14 @@ def in_window() -> bool:
     from qtpy.QtCore import QThread
 
     thread = QThread.currentThread()
-    return thread is not None and thread.loopLevel() > 0
+    return _is_command_napari() or (thread is not None and thread.loopLevel() > 0)
+
+
+def _is_command_napari() -> bool:
+    """Whether the program is ``napari FILE``: it opens files before the event loop runs."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    is_module = spec is not None and spec.name == "napari.__main__"
+    return is_module or Path(sys.argv[0]).stem == "napari"
 
 
 def report(error: NormativeError) -> None:

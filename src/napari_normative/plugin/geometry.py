@@ -9,11 +9,13 @@ layer for measuring and saving.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_normative.core.grid import resample
 from napari_normative.volume import Affine, Volume
 
 AXIS_LABELS = ("S", "A", "R")
@@ -123,8 +125,10 @@ def to_display(
     """
     if grid.exact:
         return volume.canonical().data.transpose(2, 1, 0)
-    to_index = np.linalg.inv(volume.affine) @ grid.affine
-    return resample(volume.data, to_index, grid.shape, nearest, outside)
+    order: Literal[0, 1] = 0 if nearest else 1
+    return resample(
+        volume.data, volume.affine, grid.shape, grid.affine, order=order, outside=outside
+    )
 
 
 def from_display(array: NDArray[np.generic], grid: DisplayGrid, volume: Volume) -> Volume:
@@ -147,34 +151,4 @@ def from_display(array: NDArray[np.generic], grid: DisplayGrid, volume: Volume) 
             nib.orientations.axcodes2ornt(("R", "A", "S")), to_ras
         )
         return volume.with_data(nib.orientations.apply_orientation(values.transpose(2, 1, 0), back))
-    to_index = np.linalg.inv(grid.affine) @ volume.affine
-    return volume.with_data(resample(values, to_index, volume.shape, nearest=True, outside=0.0))
-
-
-def resample(
-    data: NDArray[np.generic],
-    to_index: Affine,
-    shape: tuple[int, int, int],
-    nearest: bool,
-    outside: float,
-) -> NDArray[np.float32]:
-    """Read ``data`` at ``to_index @ index`` for every index of ``shape``.
-
-    Works on indices alone, so that tilt and shear need no case of their own. SimpleITK
-    does it seven times faster than scipy with the same result (0.4 s against 2.7 s for
-    16 million voxels).
-    """
-    import SimpleITK as sitk
-
-    flip = np.eye(3)[::-1]  # SimpleITK counts indices from the fastest axis
-    transform = sitk.AffineTransform(3)
-    transform.SetMatrix((flip @ to_index[:3, :3] @ flip).ravel().tolist())
-    transform.SetTranslation((flip @ to_index[:3, 3]).tolist())
-    resampler = sitk.ResampleImageFilter()
-    resampler.SetSize([int(n) for n in shape[::-1]])
-    resampler.SetTransform(transform)
-    resampler.SetInterpolator(sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear)
-    resampler.SetDefaultPixelValue(outside)
-    image = sitk.GetImageFromArray(np.ascontiguousarray(data, dtype=np.float32))
-    result: NDArray[np.float32] = sitk.GetArrayFromImage(resampler.Execute(image))
-    return result
+    return volume.with_data(resample(values, grid.affine, volume.shape, volume.affine, order=0))

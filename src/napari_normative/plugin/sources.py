@@ -13,8 +13,9 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_normative.core.grid import resample
 from napari_normative.errors import GeometryMismatchError
-from napari_normative.plugin.geometry import from_display, resample, to_display
+from napari_normative.plugin.geometry import from_display, to_display
 from napari_normative.plugin.layers import LayerFacts, content_digest, facts_of
 from napari_normative.volume import Affine, Volume
 
@@ -209,8 +210,8 @@ def mask_on(taken: Snapshot, scan: Volume) -> Volume:
     if labels.same_grid(scan):
         mask = labels.data != 0
     else:
-        to_index = np.linalg.inv(labels.affine) @ scan.affine
-        mask = resample(labels.data != 0, to_index, scan.shape, nearest=True, outside=0.0) > 0.5
+        filled = (labels.data != 0).astype(np.float32)
+        mask = resample(filled, labels.affine, scan.shape, scan.affine, order=0) > 0.5
     if not mask.any():
         raise GeometryMismatchError(
             "GEO-007",
