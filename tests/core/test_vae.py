@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from napari_normative.core.config import VAEConfig
-from napari_normative.core.vae import VAE, Conv3d, Latent, fold, unfold
+from napari_normative.core.vae import VAE, Conv3d, Latent, _upsample, fold, unfold
 
 SMALL = {"widths": (8, 16), "latent_size": 5, "bottleneck": 4}
 
@@ -131,3 +131,18 @@ def test_the_linear_branch_alone_reconstructs_what_its_components_span() -> None
     x = ((z * network.linear.scale) @ basis).reshape(1, 1, 8, 8, 8)
     torch.testing.assert_close(network.encode(x).mean, z, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(network.reconstruct(x), x, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3])
+def test_upsampling_keeps_flat_flat_and_smooths_steps(factor: int) -> None:
+    x = torch.zeros(1, 1, 4, 3, 3)
+    x[:, :, 2:] = 6.0
+    y = _upsample(x, factor)
+    assert y.shape == (1, 1, 4 * factor, 3 * factor, 3 * factor)
+    line = y[0, 0, :, 0, 0]
+    assert line[0] == pytest.approx(0.0)
+    assert line[-1] == pytest.approx(6.0)
+    assert (line.diff() >= -1e-6).all()
+    if factor > 1:
+        assert line.diff().max() < 6.0  # the step is spread over several voxels
+    torch.testing.assert_close(_upsample(torch.ones_like(x), factor), torch.ones_like(y))

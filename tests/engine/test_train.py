@@ -248,3 +248,20 @@ def test_augmentation_keeps_target_whole_and_is_seeded() -> None:
     assert torch.equal(seen, again[0])
     assert torch.equal(target, again[1])
     assert not torch.equal(target, run(1)[1])
+
+
+def test_a_full_gpu_stops_training_with_a_remedy(
+    tmp_path: Path,
+    phantom_cohort: Path,
+    phantom_template: Path,
+    tiny_preset: Preset,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(loop, "augment", full)
+    with pytest.raises(TrainingError, match=r"TRN-006.*4 volumes a step.*coarser preset"):
+        fitted(tmp_path / "m.safetensors", phantom_cohort, phantom_template, tiny_preset)

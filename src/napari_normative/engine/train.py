@@ -241,8 +241,18 @@ def _train(
     if resume:
         trainee.resume()
     bf16 = bf16_is_fast(device)
-    with _quiet():
-        loop.run(trainee, device=device, bf16=bf16)
+    try:
+        with _quiet():
+            loop.run(trainee, device=device, bf16=bf16)
+    except torch.OutOfMemoryError as error:
+        used = torch.cuda.max_memory_allocated() / 2**30 if device.startswith("cuda") else 0.0
+        raise TrainingError(
+            "TRN-006",
+            f"the memory of {device} does not suffice for {preset.batch} volumes a step "
+            f"(more than the {used:.1f} GiB it got)",
+            "Use a coarser preset, another --device, or close what else uses the memory; with "
+            "--resume it goes on from the last checkpoint.",
+        ) from error
     return (
         trainee.average.cpu().eval(),
         trainee.curves,
