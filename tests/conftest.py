@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+# Small networks gain nothing from more threads, and on a busy machine these wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import sys
 from pathlib import Path
 
