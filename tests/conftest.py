@@ -7,12 +7,9 @@ import os
 # Small networks gain nothing from more threads, and on a busy machine these wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 from napari_normative.engine.presets import PRESETS, Preset
 from napari_normative.io.nifti import write_volume
