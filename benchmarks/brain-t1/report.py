@@ -110,7 +110,11 @@ def draw(model: NormativeModel, cohort: PreparedCohort, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     curves = model.card.training.curves
     step = [p.step for p in curves]
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.2))
+    checked = [(p.step, p.held_out_mae) for p in curves if p.held_out_mae is not None]
+    figure, axes = plt.subplots(1, 4, figsize=(15, 3.2))
+    axes[3].plot(*zip(*checked, strict=True), marker=".")
+    axes[3].set_title("MAE of the calibration-a people", fontsize=10)
+    axes[3].set_xlabel("step")
     for axis, title, values in (
         (axes[0], "ELBO, nats per volume", [p.elbo_nats for p in curves]),
         (axes[1], "reconstruction term, nats", [p.reconstruction_nats for p in curves]),

@@ -19,7 +19,11 @@ class _Record(BaseModel):
 
 
 class CurvePoint(_Record):
-    """Training at one moment; nats per volume, means since the previous point."""
+    """Training at one moment; nats per volume, means since the previous point.
+
+    ``held_out_mae`` is the mean absolute error on the calibration-a people, model units, where
+    it was measured; the weights with the smallest are the ones that are kept.
+    """
 
     step: int
     minutes: float
@@ -27,6 +31,7 @@ class CurvePoint(_Record):
     reconstruction_nats: float
     kl_nats: float
     active_units: int
+    held_out_mae: float | None = None
 
 
 class TrainingFacts(_Record):

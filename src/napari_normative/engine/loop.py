@@ -27,6 +27,8 @@ from napari_normative.io.checkpoint import Tensors, newest_checkpoint, save_chec
 CHECKPOINT_SECONDS = 60.0
 POINTS = 200
 """Points on the training curves."""
+HELD_OUT_CHECKS = 20
+"""How often in a training the error on the calibration-a people is measured."""
 LARGEST_SKIP = 3
 """Bad steps in a row before the weights are rolled back."""
 
@@ -80,6 +82,9 @@ class Trainee(pl.LightningModule):
         self.report, self.cancel = report, cancel
         self.step, self.minutes_before, self.bad_steps, self.rate_factor = 0, 0.0, 0, 1.0
         self.curves: list[CurvePoint] = []
+        self.checks, self.best_error = 0, math.inf
+        self.best = copy.deepcopy(self.average)
+        self._newest_error: float | None = None
         self._recent: list[Terms] = []
         self._started = self._saved = time.monotonic()
         self._adam = torch.optim.AdamW(
@@ -143,16 +148,18 @@ class Trainee(pl.LightningModule):
     def save(self) -> Path:
         """Write a checkpoint from which training goes on exactly."""
         tensors: Tensors = {}
-        for prefix, module in (("network.", self.network), ("average.", self.average)):
+        for prefix, module in self._copies():
             for name, parameter in module.named_parameters():
                 tensors[prefix + name] = parameter.detach().cpu().numpy()
         for name, parameter in self.network.named_parameters():
             for key, value in self._adam.state.get(parameter, {}).items():
                 tensors[f"adam.{key}.{name}"] = value.detach().cpu().numpy()
-        facts = {
+        facts: dict[str, object] = {
             "step": self.step,
             "minutes": self.minutes(),
             "rate_factor": self.rate_factor,
+            "checks": self.checks,
+            "best_error": self.best_error if math.isfinite(self.best_error) else None,
             "cohort": self.cohort.digest,
             "preset": self.preset.model_dump(mode="json"),
             "seed": self.seed,
@@ -183,15 +190,21 @@ class Trainee(pl.LightningModule):
         self._take(tensors)
         self.step, self.rate_factor = int(facts["step"]), float(facts["rate_factor"])  # type: ignore[call-overload,arg-type]
         self.minutes_before = float(facts["minutes"])  # type: ignore[arg-type]
+        self.checks = int(facts["checks"])  # type: ignore[call-overload]
+        error = facts["best_error"]
+        self.best_error = math.inf if error is None else float(error)  # type: ignore[arg-type]
         self.curves = [CurvePoint(**point) for point in facts["curves"]]  # type: ignore[attr-defined]
         return True
+
+    def _copies(self) -> tuple[tuple[str, VAE], ...]:
+        return ("network.", self.network), ("average.", self.average), ("best.", self.best)
 
     def _take(self, tensors: Tensors) -> None:
         def tensor(name: str) -> Tensor:
             return torch.from_numpy(np.array(tensors[name]))
 
         with torch.no_grad():
-            for prefix, module in (("network.", self.network), ("average.", self.average)):
+            for prefix, module in self._copies():
                 for name, parameter in module.named_parameters():
                     parameter.copy_(tensor(prefix + name))
         self._adam.state.clear()
@@ -215,6 +228,23 @@ class Trainee(pl.LightningModule):
             for mean, new in pairs:
                 mean.lerp_(new, 1 - decay)
 
+    def _check_held_out(self) -> None:
+        """Measure the averaged network on the calibration-a people; keep the best so far.
+
+        With few people a network soon learns them by heart: what it gains on them it then
+        loses on others.
+        """
+        errors = []
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            for n in self.cohort.select("calibration-a"):
+                image, mask = self._batch([n])
+                error = (image - self.average.reconstruct(image)).abs()
+                errors.append(float((error * mask).sum() / mask.sum()))
+        self._newest_error = float(np.mean(errors))
+        if self._newest_error < self.best_error:
+            self.best_error = self._newest_error
+            self.best.load_state_dict(self.average.state_dict())
+
     def _recover(self, people: list[int]) -> None:
         """Skip a step that is not finite; roll back once; then stop and name the cases."""
         self.bad_steps += 1
@@ -235,14 +265,19 @@ class Trainee(pl.LightningModule):
     def _book_keep(self, progress: float) -> None:
         every = max(1, self.preset.steps // POINTS)
         finished = self.step >= self.preset.steps or self.progress() >= 1.0
+        due = int(self.progress() * HELD_OUT_CHECKS)
+        if due > self.checks or finished:
+            self.checks = due
+            self._check_held_out()
         if (self.step % every == 0 or finished) and self._recent:
             terms = [torch.stack([t[i].float() for t in self._recent]).mean() for i in range(1, 5)]
             elbo, reconstruction, kl, active = (float(t) for t in terms)
             point = CurvePoint(
                 step=self.step, minutes=round(self.minutes(), 2), elbo_nats=round(elbo, 1),
                 reconstruction_nats=round(reconstruction, 1), kl_nats=round(kl, 2),
-                active_units=round(active),
+                active_units=round(active), held_out_mae=self._newest_error,
             )  # fmt: skip
+            self._newest_error = None
             self.curves.append(point)
             self._recent.clear()
             done = max(self.progress(), 1e-6)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -191,7 +192,7 @@ def _pass(
     done: float,
 ) -> tuple[dict[str, Person], list[str]]:
     """Prepare every scan that is not in the cache; return the usable by key."""
-    space = hashlib.sha256(config.model_dump_json().encode())
+    space = hashlib.sha256(config.model_dump_json().encode() + version("napari-normative").encode())
     space.update(template.image.tobytes() + template.mask.tobytes())
     found: dict[str, Person] = {}
     refused: list[str] = []
