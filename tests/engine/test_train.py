@@ -59,15 +59,11 @@ def test_curves_are_in_nats_and_add_up(tiny_model_path: Path) -> None:
         assert 0 <= point.active_units <= 8
 
 
-def test_the_weights_kept_are_the_best_on_people_not_trained_on(tiny_model_path: Path) -> None:
-    card = load_model(tiny_model_path).card
-    errors = [p.held_out_mae for p in card.training.curves if p.held_out_mae is not None]
-    assert len(errors) >= 10
-    checkpoint = newest_checkpoint(
-        tiny_model_path.with_name(tiny_model_path.name + ".work") / "checkpoints"
-    )
-    assert checkpoint is not None
-    assert checkpoint[1]["best_error"] == min(errors)
+def test_the_error_on_people_not_trained_on_is_in_the_curves(tiny_model_path: Path) -> None:
+    curves = load_model(tiny_model_path).card.training.curves
+    errors = [p.held_out_mae for p in curves if p.held_out_mae is not None]
+    assert len(errors) == loop.HELD_OUT_CHECKS
+    assert all(0 < error < 0.2 for error in errors)
 
 
 def test_no_name_or_folder_of_a_person_is_in_the_model(

@@ -22,7 +22,7 @@ class CurvePoint(_Record):
     """Training at one moment; nats per volume, means since the previous point.
 
     ``held_out_mae`` is the mean absolute error on the calibration-a people, model units, where
-    it was measured; the weights with the smallest are the ones that are kept.
+    it was measured.
     """
 
     step: int

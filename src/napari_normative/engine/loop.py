@@ -82,9 +82,8 @@ class Trainee(pl.LightningModule):
         self.report, self.cancel = report, cancel
         self.step, self.minutes_before, self.bad_steps, self.rate_factor = 0, 0.0, 0, 1.0
         self.curves: list[CurvePoint] = []
-        self.checks, self.best_error = 0, math.inf
-        self.best = copy.deepcopy(self.average)
-        self._newest_error: float | None = None
+        self.checks = 0
+        self._held_out: float | None = None
         self._recent: list[Terms] = []
         self._started = self._saved = time.monotonic()
         self._adam = torch.optim.AdamW(
@@ -159,7 +158,6 @@ class Trainee(pl.LightningModule):
             "minutes": self.minutes(),
             "rate_factor": self.rate_factor,
             "checks": self.checks,
-            "best_error": self.best_error if math.isfinite(self.best_error) else None,
             "cohort": self.cohort.digest,
             "preset": self.preset.model_dump(mode="json"),
             "seed": self.seed,
@@ -191,13 +189,11 @@ class Trainee(pl.LightningModule):
         self.step, self.rate_factor = int(facts["step"]), float(facts["rate_factor"])  # type: ignore[call-overload,arg-type]
         self.minutes_before = float(facts["minutes"])  # type: ignore[arg-type]
         self.checks = int(facts["checks"])  # type: ignore[call-overload]
-        error = facts["best_error"]
-        self.best_error = math.inf if error is None else float(error)  # type: ignore[arg-type]
         self.curves = [CurvePoint(**point) for point in facts["curves"]]  # type: ignore[attr-defined]
         return True
 
     def _copies(self) -> tuple[tuple[str, VAE], ...]:
-        return ("network.", self.network), ("average.", self.average), ("best.", self.best)
+        return ("network.", self.network), ("average.", self.average)
 
     def _take(self, tensors: Tensors) -> None:
         def tensor(name: str) -> Tensor:
@@ -229,21 +225,14 @@ class Trainee(pl.LightningModule):
                 mean.lerp_(new, 1 - decay)
 
     def _check_held_out(self) -> None:
-        """Measure the averaged network on the calibration-a people; keep the best so far.
-
-        With few people a network soon learns them by heart: what it gains on them it then
-        loses on others.
-        """
+        """Measure the averaged network on the calibration-a people, for the curves."""
         errors = []
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             for n in self.cohort.select("calibration-a"):
                 image, mask = self._batch([n])
                 error = (image - self.average.reconstruct(image)).abs()
                 errors.append(float((error * mask).sum() / mask.sum()))
-        self._newest_error = float(np.mean(errors))
-        if self._newest_error < self.best_error:
-            self.best_error = self._newest_error
-            self.best.load_state_dict(self.average.state_dict())
+        self._held_out = float(np.mean(errors))
 
     def _recover(self, people: list[int]) -> None:
         """Skip a step that is not finite; roll back once; then stop and name the cases."""
@@ -275,9 +264,9 @@ class Trainee(pl.LightningModule):
             point = CurvePoint(
                 step=self.step, minutes=round(self.minutes(), 2), elbo_nats=round(elbo, 1),
                 reconstruction_nats=round(reconstruction, 1), kl_nats=round(kl, 2),
-                active_units=round(active), held_out_mae=self._newest_error,
+                active_units=round(active), held_out_mae=self._held_out,
             )  # fmt: skip
-            self._newest_error = None
+            self._held_out = None
             self.curves.append(point)
             self._recent.clear()
             done = max(self.progress(), 1e-6)

@@ -213,7 +213,7 @@ def _train(
     tell: Callable[[TrainProgress], None],
     cancel: Callable[[], bool] | None,
 ) -> tuple[VAE, list[CurvePoint], int, float, bool]:
-    """Return the best averaged network, curves, steps, minutes, and whether bf16 was used."""
+    """Return the averaged network, curves, steps, minutes, and whether bf16 was used."""
     import torch
 
     from napari_normative.core.vae import VAE
@@ -254,7 +254,7 @@ def _train(
             "--resume it goes on from the last checkpoint.",
         ) from error
     return (
-        trainee.best.cpu().eval(),
+        trainee.average.cpu().eval(),
         trainee.curves,
         trainee.step,
         trainee.minutes(),
