@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from napari_normative.core.candidates import components, threshold_for_rate
 from napari_normative.core.card import HeldOut
 from napari_normative.core.score import ScoreConfig, anomaly_z, residual_scales, scan_score
 from napari_normative.engine.prepared import PreparedCohort
-from napari_normative.volume import FloatArray
+from napari_normative.volume import FloatArray, Mask
 
 Reconstruct = Callable[[FloatArray], FloatArray]
 """(N, I, J, K) to (N, I, J, K), model units."""
@@ -94,7 +94,8 @@ def held_out(cohort: PreparedCohort, reconstruct: Reconstruct) -> tuple[HeldOut,
     )
 
 
-def _views(cohort: PreparedCohort, n: int, flip: bool):  # type: ignore[no-untyped-def]
+def _views(cohort: PreparedCohort, n: int, flip: bool) -> Iterator[tuple[FloatArray, Mask]]:
+    """Yield a person's image and mask, and both mirrored."""
     image, mask = cohort.images[n].astype(np.float32), cohort.masks[n]
     yield image, mask
     if flip:
@@ -103,7 +104,7 @@ def _views(cohort: PreparedCohort, n: int, flip: bool):  # type: ignore[no-untyp
 
 def _scales(
     image: FloatArray,
-    mask: np.ndarray,
+    mask: Mask,
     reconstruct: Reconstruct,
     score: ScoreConfig,
     spacing_mm: float,

@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -284,7 +283,7 @@ def schedule(progress: float) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (progress - 0.02) / 0.98))
 
 
-def run(trainee: Trainee, *, device: str, bf16: bool, progress: Any = None) -> None:
+def run(trainee: Trainee, *, device: str, bf16: bool) -> None:
     """Train until the steps or the minutes are used up."""
     if trainee.progress() >= 1.0:
         return

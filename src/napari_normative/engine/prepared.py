@@ -88,11 +88,11 @@ def prepare_cohort(
     """
     start = starting_template(preset, template)
     cache = _Cache(folder)
-    first, refused = _pass(people, preset.preprocess, _wide(start), cache, report, "align", 0.0)
+    first, refused = _pass(people, preset.preprocess, _wide(start), cache, report, 0.0)
     _require_most(people, first, refused)
     train = [k for k, p in first.items() if p.split == "train"]
     own, config = _own_template(train, first, cache, preset)
-    second, late = _pass(list(first.values()), config, own, cache, report, "align", 0.5)
+    second, late = _pass(list(first.values()), config, own, cache, report, 0.5)
     refused += late
     _require_most(people, second, refused)
     similarities = [cache.facts(key)["similarity"] for key in second]
@@ -188,7 +188,6 @@ def _pass(
     template: Template,
     cache: _Cache,
     report: Report,
-    stage: str,
     done: float,
 ) -> tuple[dict[str, Person], list[str]]:
     """Prepare every scan that is not in the cache; return the usable by key."""
@@ -197,7 +196,7 @@ def _pass(
     found: dict[str, Person] = {}
     refused: list[str] = []
     for n, person in enumerate(people):
-        report(stage, done + 0.5 * n / len(people), person.path.name)
+        report("align", done + 0.5 * n / len(people), person.path.name)
         try:
             digest = hashlib.sha256(person.path.read_bytes()).hexdigest()
             key = hashlib.sha256(f"{digest}:{space.hexdigest()}".encode()).hexdigest()[:32]
