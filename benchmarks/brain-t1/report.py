@@ -72,7 +72,7 @@ def table(model: NormativeModel, cohort: PreparedCohort) -> list[str]:
     lines = [
         "| site | test people | "
         + " | ".join(f"MAE, {name}" for name in ways)
-        + f" | voxels beyond |z| of nominal {NOMINAL:.0%} | candidates per scan |",
+        + f" | voxels beyond the healthy {NOMINAL:.0%} level | candidates per scan |",
         "|" + "---|" * (4 + len(ways)),
     ]
     test = cohort.select("test")
