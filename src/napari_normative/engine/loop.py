@@ -128,7 +128,7 @@ class Trainee(pl.LightningModule):
         else:
             self._recover(people)
         self.step += 1
-        self._book_keep(progress)
+        self._book_keep()
 
     # -- state ------------------------------------------------------------------------
 
@@ -250,7 +250,7 @@ class Trainee(pl.LightningModule):
         self._take(found[0])
         self.rate_factor, self.bad_steps = 0.5, 0
 
-    def _book_keep(self, progress: float) -> None:
+    def _book_keep(self) -> None:
         every = max(1, self.preset.steps // POINTS)
         finished = self.step >= self.preset.steps or self.progress() >= 1.0
         due = int(self.progress() * HELD_OUT_CHECKS)
