@@ -151,6 +151,9 @@ def detect(
         int, typer.Option(min=0, help="Synthetic samples to draw on each scan's grid.")
     ] = 0,
     seed: SeedOption = 0,
+    force: Annotated[
+        bool, typer.Option("--force", help="Score scans of another contrast than the model's too.")
+    ] = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -184,6 +187,7 @@ def detect(
                         device=device,
                         samples=samples,
                         seed=seed,
+                        force=force,
                         progress=bar.step,
                     )
                     found.save(folder)

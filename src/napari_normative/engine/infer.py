@@ -11,6 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from napari_normative.core.applicability import (
+    Applicability,
+    check_likeness,
+    check_prepared,
+    reconstruction_error,
+)
 from napari_normative.core.candidates import components, describe
 from napari_normative.core.card import RESEARCH_USE
 from napari_normative.core.preprocess import prepare, restore, scored_mask
@@ -25,8 +31,6 @@ if TYPE_CHECKING:
     from napari_normative.engine.model import Cancel, NormativeModel, Progress
 
 STEPS = ("align", "reconstruct", "score", "candidates", "restore", "samples")
-UNUSUAL_LATENT = 2.0
-"""A latent this many times farther out than expected is unlike the cohort."""
 
 
 class _Clock:
@@ -60,6 +64,7 @@ def detect(
     device: str,
     samples: int,
     seed: int,
+    force: bool,
     progress: Progress | None,
     cancel: Cancel | None,
 ) -> Detection:
@@ -68,6 +73,9 @@ def detect(
     space, scoring, spacing = card.preprocess, card.score, card.preprocess.spacing_mm
     with clock.step("align"):
         prepared = prepare(scan, space, model.template, mask=mask)
+        checks = check_prepared(scan, prepared, space, model.template)
+        if not force:
+            Applicability(checks).require(scan.source.name)
     with clock.step("reconstruct"):
         (image, mean, _), note = run_network(model, prepared.image[None], device)
     with clock.step("score"):
@@ -102,12 +110,9 @@ def detect(
                 drawn.append(scan.with_data(np.where(inside, values, 0), is_label=False))
     clock.finish()
     distance = model.posterior.distance(mean)
-    warnings = [*scan.source.warnings, *prepared.warnings, *note.warnings]
-    if distance > UNUSUAL_LATENT:
-        warnings.append(
-            f"The scan is unlike the training cohort (latent distance {distance:.1f}, usual 1); "
-            "the map may show scanner or contrast rather than disease."
-        )
+    error = reconstruction_error(prepared.image, image[0], prepared.mask)
+    fits = Applicability((*checks, *check_likeness(distance, error, model.healthy_range)))
+    warnings = [*scan.source.warnings, *fits.warnings, *note.warnings]
     provenance: dict[str, Any] = {
         "software": f"napari-normative {versions()['napari-normative']}",
         "notice": RESEARCH_USE,
@@ -126,12 +131,15 @@ def detect(
             "similarity": round(prepared.alignment.similarity, 4),
             "scan_to_template": prepared.alignment.scan_to_template.round(6).tolist(),
         },
+        "applicability": fits.record(),
         "latent_distance": round(distance, 3),
+        "reconstruction_error": round(error, 4),
         "parameters": {
             "preprocess": space.model_dump(mode="json"),
             "score": scoring.model_dump(mode="json"),
             "threshold_z": calibration.threshold_z,
             "samples": samples,
+            "force": force,
         },
         "device": note.device,
         "device_reason": note.reason,
