@@ -154,6 +154,10 @@ def detect(
     force: Annotated[
         bool, typer.Option("--force", help="Score scans of another contrast than the model's too.")
     ] = False,
+    local_volume: Annotated[
+        bool,
+        typer.Option("--local-volume", help="Map where there is more or less room than expected."),
+    ] = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -188,6 +192,7 @@ def detect(
                         samples=samples,
                         seed=seed,
                         force=force,
+                        local_volume=local_volume,
                         progress=bar.step,
                     )
                     found.save(folder)

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_normative.core.deform import DeformConfig, deform_to, log_jacobian, warp
+from napari_normative.core.deform import (
+    DeformConfig,
+    deform_to,
+    local_volume,
+    log_jacobian,
+    warp,
+)
 from napari_normative.volume import FloatArray, Mask
 
 SHAPE = (48, 56, 44)
@@ -137,6 +143,27 @@ def test_a_lesion_is_not_explained_away() -> None:
     warped, _ = deform_to(healthy, scan, mask, SPACING_MM)
     kept = (scan - warped)[lesion].mean() / (scan - healthy)[lesion].mean()
     assert kept > 0.9
+
+
+def dark_ball(radius_mm: float) -> tuple[FloatArray, Mask]:
+    """A bright block with a soft-edged dark ball in it: a ventricle."""
+    centre = (np.array(SHAPE) - 1) / 2
+    away_mm = np.sqrt(((np.indices(SHAPE).T - centre) ** 2).sum(-1)).T * SPACING_MM
+    image = 0.3 + 0.7 / (1 + np.exp(-(away_mm - radius_mm) / 1.5))
+    return image.astype(np.float32), away_mm < 38
+
+
+@pytest.mark.parametrize(("found_mm", "sign"), [(13.0, 1), (10.0, 0), (7.5, -1)])
+def test_a_wider_ventricle_has_more_volume_than_expected(found_mm: float, sign: int) -> None:
+    expected, mask = dark_ball(10.0)
+    scan, _ = dark_ball(found_mm)
+    ball = dark_ball(found_mm)[0] < 0.6
+    change = local_volume(expected, scan, mask, SPACING_MM)
+    inside = float(change[ball].mean())
+    assert (change[~mask] == 0).all()
+    assert (inside > 15, abs(inside) < 1e-3, inside < -8) == (sign > 0, sign == 0, sign < 0)
+    # It understates: volume changed by (found / expected)³.
+    assert abs(inside) <= abs(100 * ((found_mm / 10) ** 3 - 1)) + 1e-3
 
 
 def test_odd_grids_and_coarse_models_work_on_their_own_grid() -> None:

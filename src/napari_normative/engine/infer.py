@@ -19,8 +19,9 @@ from napari_normative.core.applicability import (
 )
 from napari_normative.core.candidates import components, describe
 from napari_normative.core.card import RESEARCH_USE
+from napari_normative.core.deform import local_volume as volume_change
 from napari_normative.core.preprocess import prepare, restore, scored_mask
-from napari_normative.core.residual import residual
+from napari_normative.core.residual import fit_contrast, residual
 from napari_normative.core.score import anomaly_z, residual_scales, scan_score
 from napari_normative.engine.detection import Detection
 from napari_normative.engine.device import choose_device
@@ -65,6 +66,7 @@ def detect(
     samples: int,
     seed: int,
     force: bool,
+    local_volume: bool,
     progress: Progress | None,
     cancel: Cancel | None,
 ) -> Detection:
@@ -82,6 +84,10 @@ def detect(
         scales = residual_scales(prepared.image, image[0], prepared.mask, scoring, spacing)
         z = anomaly_z(scales, prepared.mask, calibration, scoring, spacing)
         score = scan_score(z)
+        change: FloatArray | None = None
+        if local_volume:
+            fitted = fit_contrast(prepared.image, image[0], prepared.mask)
+            change = volume_change(fitted, prepared.image, prepared.mask, spacing)
     with clock.step("candidates"):
         labels, found = components(
             z, calibration.threshold_z, scoring.minimum_ml, spacing**3 / 1000
@@ -95,8 +101,13 @@ def detect(
 
         pseudo_healthy = restore(image[0], prepared, space, scan)
         reconstruction = scan.with_data(np.where(inside, pseudo_healthy, 0), is_label=False)
-        z_map = onto_scan(z)
-        z_map = z_map.with_data(np.where(inside, z_map.data, 0))
+
+        def map_onto_scan(data: FloatArray) -> Volume:
+            values = onto_scan(data)
+            return values.with_data(np.where(inside, values.data, 0))
+
+        z_map = map_onto_scan(z)
+        room = None if change is None else map_onto_scan(change)
         label_map = onto_scan(labels.astype(np.float32), order=0)
         label_map = label_map.with_data(label_map.data, is_label=True)
         key = f"{scan.source.digest}:{model.digest}"
@@ -140,6 +151,7 @@ def detect(
             "threshold_z": calibration.threshold_z,
             "samples": samples,
             "force": force,
+            "local_volume": local_volume,
         },
         "device": note.device,
         "device_reason": note.reason,
@@ -161,6 +173,7 @@ def detect(
         samples=tuple(drawn),
         warnings=tuple(warnings),
         provenance=provenance,
+        local_volume=room,
     )
 
 

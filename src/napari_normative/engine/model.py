@@ -113,6 +113,7 @@ class NormativeModel:
         samples: int = 0,
         seed: int = 0,
         force: bool = False,
+        local_volume: bool = False,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> Detection:
@@ -134,6 +135,8 @@ class NormativeModel:
             Of the samples.
         force : bool
             Score a scan that is refused for another contrast than the model's (``PRE-004``).
+        local_volume : bool
+            Map as well where there is more or less room than expected.
         progress : callable, optional
             Called with the name of a step and the fraction done.
         cancel : callable, optional
@@ -154,6 +157,7 @@ class NormativeModel:
             samples=samples,
             seed=seed,
             force=force,
+            local_volume=local_volume,
             progress=progress,
             cancel=cancel,
         )
