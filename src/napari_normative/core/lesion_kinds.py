@@ -196,7 +196,9 @@ def atrophy(site: Site) -> Painted:
     if not tissue.any():
         tissue = site.shape
     body = site.blend(2 * site.edge_mm) * (1 - fluid)
-    room = site.near(10.0) * (0.02 + fluid)
+    # Smooth, or the foreground's voxel steps would show as a ragged rim.
+    wide = ndimage.gaussian_filter(fluid, 2.0 / site.spacing_mm, truncate=3.0)
+    room = site.near(10.0) * (0.02 + wide)
     room *= min(1.0, float(body.sum()) / max(float(room.sum()), 1e-9))
     field = displacement(body - room, site.spacing_mm)
     field = scaled_to(field, tissue, site.spacing_mm, lambda j: (1 - 1 / j).mean(), lost)

@@ -132,10 +132,12 @@ def displaced(
     outside : float or None
         What lies beyond the mask; None continues the image.
     """
-    if outside is None:
-        filled = np.where(mask, image, smoothed_within(image, mask, 4.0 / spacing_mm))
-    else:
-        filled = np.where(mask, image, np.float32(outside))
+    beyond = smoothed_within(image, mask, 4.0 / spacing_mm)
+    if outside is not None:
+        # A step at the mask's edge, which is one of voxels, would make a ragged rim.
+        share = ndimage.gaussian_filter(mask.astype(np.float32), 2.0 / spacing_mm, truncate=3.0)
+        beyond = outside + np.minimum(2 * share, 1) * (beyond - outside)
+    filled = np.where(mask, image, beyond).astype(np.float32)
     steps = field / spacing_mm.astype(np.float32)[:, None, None, None]
     moving = mask & (np.abs(steps).max(axis=0) >= STILL_VOXELS)
     index = np.stack(np.nonzero(moving)) + steps[:, moving]
