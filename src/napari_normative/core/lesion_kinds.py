@@ -78,7 +78,7 @@ class Site:
         return min(1.0, REPLACED * self.strength)
 
     def blend(self, width_mm: float) -> FloatArray:
-        """Weight of the lesion: 1 inside, 0 far off, an edge of that width between.
+        """Weight of the lesion: 1 at its core, 0 far off, an edge of that width between.
 
         Smoothed inside the foreground alone, so that a lesion at the foreground's rim
         is as strong there as inside and leaves no bare rim.
@@ -86,6 +86,7 @@ class Site:
         weight = smoothed_within(
             self.shape.astype(np.float32), self.mask, width_mm / 2 / self.spacing_mm
         )
+        weight /= max(float(weight[self.shape].max()), 1e-9)  # a single voxel counts in full
         weight[(weight < 0.01) | ~self.mask] = 0
         return weight
 
@@ -210,7 +211,6 @@ def atrophy(site: Site) -> Painted:
 def regional(site: Site) -> Painted:
     """Lose a share of the intensity over a smooth region."""
     weight = site.blend(max(REGIONAL_EDGE_MM, site.edge_mm))
-    weight /= weight.max()
     loss = min(0.9, REGIONAL_LOSS * site.strength)
     return site.image * (1 - loss * weight), weight > 0.5
 

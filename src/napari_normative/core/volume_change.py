@@ -92,6 +92,17 @@ def scaled_to(
     """Scale a displacement until ``measure`` of the Jacobian in ``where`` is ``wanted``.
 
     Where tissue would have to fold over for that, the change stays smaller.
+
+    Parameters
+    ----------
+    field : float32 array, shape (3, I, J, K)
+        mm
+    where : bool array, shape (I, J, K)
+    spacing_mm : array, shape (3,)
+    measure : callable
+        Of the Jacobian's values in ``where``; grows with the displacement.
+    wanted : float
+        Above 0; met within 1 %.
     """
     box = tuple(
         slice(max(0, s.start - 1), s.stop + 1)
@@ -100,16 +111,20 @@ def scaled_to(
     near, inside = field[(slice(None), *box)], where[box]
     if min(inside.shape) < 2:  # no derivative along one voxel
         return field
-    scale = 1.0
-    for _ in range(5):
+    low, high, scale = 0.0, np.inf, 1.0
+    for _ in range(8):
         volume = jacobian(np.float32(scale) * near, spacing_mm)
         found = float(measure(volume[inside]))
-        folded = float((volume <= FOLDING).mean()) > 0.001
-        if abs(found - wanted) < 0.01 * abs(wanted) and not folded:
-            break
-        step = 0.7 if folded else wanted / found if found > 1e-3 else 2.0
-        scale *= float(np.clip(step, 0.3, 2.0))
-    return field * np.float32(scale)
+        if (volume <= FOLDING).mean() > 0.001:
+            high = scale
+        else:
+            low = scale
+            if abs(found - wanted) < 0.01 * wanted:
+                break
+        scale *= float(np.clip(wanted / max(found, 1e-6), 0.3, 2.0))
+        if scale >= high:
+            scale = (low + high) / 2
+    return field * np.float32(low)
 
 
 def displaced(
