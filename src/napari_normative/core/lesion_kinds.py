@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,8 +13,10 @@ from scipy import ndimage
 from napari_normative.core.volume_change import (
     displaced,
     displacement,
+    growth,
     jacobian,
     scaled_to,
+    shrinkage,
     smoothed_within,
 )
 from napari_normative.errors import SimulationError
@@ -128,7 +131,16 @@ def tissue_levels(values: FloatArray) -> Levels:
         ``SIM-004`` when all values are equal.
     """
     values = values[:: max(1, len(values) // 20_000)].astype(np.float64)
+    low, high = np.quantile(values, (0.005, 0.995))
+    if high - low <= 1e-6 * abs(high):
+        raise SimulationError(
+            "SIM-004",
+            "the foreground has no contrast for a lesion to follow (all values are equal)",
+            "Check the file in a viewer; it may be a mask or an empty export.",
+        )
     centres = np.quantile(values, (0.05, 0.4, 0.85))
+    if np.diff(centres).min() < 0.05 * (high - low):  # one tissue outweighs the others
+        centres = np.linspace(low, high, 3)
     for _ in range(12):
         borders = (centres[1:] + centres[:-1]) / 2
         nearest = np.searchsorted(borders, values)
@@ -136,12 +148,6 @@ def tissue_levels(values: FloatArray) -> Levels:
         total = np.bincount(nearest, weights=values, minlength=3)
         centres = np.where(count > 0, total / np.maximum(count, 1), centres)
     dark, middle, bright = (float(c) for c in centres)
-    if min(middle - dark, bright - middle) <= 1e-6 * abs(bright):
-        raise SimulationError(
-            "SIM-004",
-            "the foreground has fewer than three intensities, a lesion has no contrast to follow",
-            "Check the file in a viewer; it may be a mask or an empty export.",
-        )
     return Levels(dark, middle, bright)
 
 
@@ -168,12 +174,12 @@ def texture(site: Site) -> Painted:
     grain = float(detail[site.mask].std()) * site.noise(GRAIN_MM)
     change = site.amount * weight * (grain - detail)
     change -= weight * (change[site.shape].mean() / weight[site.shape].mean())
-    return np.maximum(site.image + change, 0), site.shape
+    return np.maximum(site.image + change, min(0.0, float(site.image.min()))), site.shape
 
 
 def mass(site: Site) -> Painted:
     """Push the surroundings outward and fill the shape with a body of low intensity."""
-    kept = 1 - min(0.75, MASS_EXPANSION * site.strength)
+    grown = min(0.75, MASS_EXPANSION * site.strength)
     body = site.blend(2 * site.edge_mm)
     # The skull gives no room: fluid nearby is pressed out, and at the rim nothing moves.
     room = site.near(12.0) * site.fluid() * (site.mask & ~site.shape)
@@ -182,7 +188,7 @@ def mass(site: Site) -> Painted:
         site.mask.astype(np.float32), 3.0 / site.spacing_mm, truncate=3.0
     )
     field = displacement(room - body, site.spacing_mm) * np.clip(2 * deep - 1, 0, 1)
-    field = scaled_to(field, site.shape, site.spacing_mm, lambda j: 1 - j.mean(), 1 - kept)
+    field = scaled_to(field, site.shape, site.spacing_mm, growth, grown)
     moved = displaced(site.image, site.mask, field, site.spacing_mm, outside=None)
     span = site.levels.middle - site.levels.dark
     target = site.levels.dark + span * (0.65 + 0.15 * site.noise(4.0))
@@ -190,7 +196,11 @@ def mass(site: Site) -> Painted:
 
 
 def atrophy(site: Site) -> Painted:
-    """Shrink the tissue of the shape; fluid beside it, also beyond the foreground, widens."""
+    """Shrink the tissue of the shape; fluid beside it, also beyond the foreground, widens.
+
+    Truth is where volume changes by half of what was asked, and where fluid took the place
+    of tissue.
+    """
     lost = min(0.6, SHRINKAGE * site.strength)
     fluid = np.where(site.mask, site.fluid(), 1)
     tissue = site.shape & (fluid < 0.5)
@@ -202,10 +212,11 @@ def atrophy(site: Site) -> Painted:
     room = site.near(10.0) * (0.02 + wide)
     room *= min(1.0, float(body.sum()) / max(float(room.sum()), 1e-9))
     field = displacement(body - room, site.spacing_mm)
-    field = scaled_to(field, tissue, site.spacing_mm, lambda j: (1 - 1 / j).mean(), lost)
+    field = scaled_to(field, tissue, site.spacing_mm, shrinkage, lost)
     moved = displaced(site.image, site.mask, field, site.spacing_mm, outside=site.levels.dark)
-    change = np.abs(np.log(jacobian(field, site.spacing_mm)))
-    return moved, site.mask & (change > -0.5 * np.log(1 - lost))
+    shrunk = np.abs(np.log(jacobian(field, site.spacing_mm))) > -0.5 * np.log(1 - lost)
+    flooded = dataclasses.replace(site, image=moved).fluid() - fluid > 0.5
+    return moved, site.mask & (shrunk | flooded)
 
 
 def regional(site: Site) -> Painted:

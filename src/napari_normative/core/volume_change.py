@@ -82,14 +82,29 @@ def jacobian(field: FloatArray, spacing_mm: NDArray[np.float64]) -> FloatArray:
     return np.maximum(volume, FOLDING, dtype=np.float32)
 
 
+def growth(field: FloatArray, where: Mask, spacing_mm: NDArray[np.float64]) -> float:
+    """Return the share of the room in ``where`` that its tissue did not take before."""
+    return 1 - float(jacobian(field, spacing_mm)[where].mean())
+
+
+def shrinkage(field: FloatArray, where: Mask, spacing_mm: NDArray[np.float64]) -> float:
+    """Return the share of its volume that the tissue of ``where`` loses."""
+    volume = jacobian(field, spacing_mm)
+    steps = field[:, where] / spacing_mm.astype(np.float32)[:, None]
+    moved_to = np.stack(np.nonzero(where)) - steps
+    return 1 - float(
+        (1 / ndimage.map_coordinates(volume, moved_to, order=1, mode="nearest")).mean()
+    )
+
+
 def scaled_to(
     field: FloatArray,
     where: Mask,
     spacing_mm: NDArray[np.float64],
-    measure: Callable[[FloatArray], float],
+    measure: Callable[[FloatArray, Mask, NDArray[np.float64]], float],
     wanted: float,
 ) -> FloatArray:
-    """Scale a displacement until ``measure`` of the Jacobian in ``where`` is ``wanted``.
+    """Scale a displacement until ``measure`` of it in ``where`` is ``wanted``.
 
     Where tissue would have to fold over for that, the change stays smaller.
 
@@ -100,7 +115,7 @@ def scaled_to(
     where : bool array, shape (I, J, K)
     spacing_mm : array, shape (3,)
     measure : callable
-        Of the Jacobian's values in ``where``; grows with the displacement.
+        :func:`growth` or :func:`shrinkage`.
     wanted : float
         Above 0; met within 1 %.
     """
@@ -113,9 +128,9 @@ def scaled_to(
         return field
     low, high, scale = 0.0, np.inf, 1.0
     for _ in range(8):
-        volume = jacobian(np.float32(scale) * near, spacing_mm)
-        found = float(measure(volume[inside]))
-        if (volume <= FOLDING).mean() > 0.001:
+        scaled = np.float32(scale) * near
+        found = measure(scaled, inside, spacing_mm)
+        if (jacobian(scaled, spacing_mm) <= FOLDING).mean() > 0.001:
             high = scale
         else:
             low = scale
