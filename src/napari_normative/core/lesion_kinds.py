@@ -220,10 +220,13 @@ def atrophy(site: Site) -> Painted:
 
 
 def regional(site: Site) -> Painted:
-    """Lose a share of the intensity over a smooth region."""
+    """Lose a share of the intensity over a smooth region.
+
+    Truth is where at least half of it is lost, in the shape a quarter: thin parts lose less.
+    """
     weight = site.blend(max(REGIONAL_EDGE_MM, site.edge_mm))
     loss = min(0.9, REGIONAL_LOSS * site.strength)
-    return site.image * (1 - loss * weight), weight > 0.5
+    return site.image * (1 - loss * weight), (weight > 0.5) | (site.shape & (weight > 0.25))
 
 
 PAINTERS: dict[str, tuple[Callable[[Site], Painted], float]] = {
