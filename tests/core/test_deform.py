@@ -134,6 +134,25 @@ def test_what_lies_outside_the_mask_has_no_say() -> None:
     np.testing.assert_array_equal(field, other)
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_mirrored_images_give_the_mirrored_field(axis: int) -> None:
+    image, mask = scene()
+    displaced, _ = scene(shift_mm=2.0)
+    _, field = deform_to(displaced, image, mask, SPACING_MM)
+    turned = (np.flip(x, axis).copy() for x in (displaced, image, mask))
+    _, mirrored = deform_to(*turned, SPACING_MM)
+    mirrored = np.flip(mirrored, axis + 1)
+    mirrored[axis] *= -1
+    np.testing.assert_allclose(mirrored, field, atol=2e-3 * np.abs(field).max())
+
+
+def test_the_cut_edge_of_a_mask_exerts_no_force() -> None:
+    _, mask = scene()
+    flat = np.ones(SHAPE, np.float32)
+    _, field = deform_to(0.8 * flat, flat, mask, SPACING_MM, STRONG)
+    assert (field == 0).all()
+
+
 def test_a_lesion_is_not_explained_away() -> None:
     """A dark ball of 12 mm keeps nine tenths of its residual under the default field."""
     healthy, mask = scene()

@@ -79,11 +79,8 @@ def deform_to(
     if config.cap_mm <= 0 or config.iterations < 1 or not mask.any():
         return reconstruction, np.zeros((3, *image.shape), dtype=np.float32)
     factor = max(1, round(config.working_mm / spacing_mm))
-    fixed, moving, inside = (
-        _blocks(data.astype(np.float32), factor)
-        for data in (np.where(mask, image, 0), np.where(mask, reconstruction, 0), mask)
-    )
-    full = ndimage.binary_erosion(inside > 0.99)
+    fixed, moving = _blocks(image, factor), _blocks(reconstruction, factor)
+    full = ndimage.binary_erosion(_blocks(mask.astype(np.float32), factor) > 0.99)
     coarse = _demons(fixed, moving, full, spacing_mm * factor, config)
     field = _capped(_refined(coarse, factor, image.shape), config.cap_mm)
     return warp(reconstruction, field, spacing_mm), field
