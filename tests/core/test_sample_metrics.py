@@ -79,6 +79,18 @@ def test_ms_ssim_of_one_scale_is_ssim() -> None:
     assert ms_ssim(second, first, full) == pytest.approx(ssim(second, first, full), abs=0.02)
 
 
+def test_background_does_not_raise_the_ssim(mask: np.ndarray) -> None:
+    image, blurred = person(0), person(0, 1.0)
+    deep = np.zeros_like(mask)
+    deep[10:-10, 10:-10, 10:-10] = True
+    assert ssim(image, blurred, deep) == pytest.approx(ssim(image, blurred, mask), abs=0.1)
+
+
+def test_ms_ssim_sees_a_shift_of_brightness() -> None:
+    image, full = person(0), np.ones(SHAPE, bool)
+    assert ms_ssim(image, image + np.float32(1), full) < 0.98
+
+
 def test_samples_that_are_alike_are_less_diverse_than_people(mask: np.ndarray) -> None:
     people = [person(seed) for seed in range(5)]
     mean = np.mean(people, axis=0)
