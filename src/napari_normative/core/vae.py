@@ -254,7 +254,8 @@ class VAE(nn.Module):
         if self.config.latent == "spatial":
             mean, log_variance = self.to_latent(self.encoder(x)).chunk(2, dim=1)
             return Latent(mean, log_variance.clamp(*LOG_VARIANCE_RANGE))
-        centred = x - self.mean_image
+        # 0 is outside the scan's foreground: nothing is known there, so no deviation either.
+        centred = (x - self.mean_image) * (x != 0).any(1, keepdim=True)
         features = self.squeeze(self.encoder(centred)).flatten(1)
         mean, log_variance = self.to_latent(features).chunk(2, dim=1)
         if self.linear is not None:
