@@ -24,6 +24,7 @@ KINDS = {
     "MOD": {"ModelFileError"},
     "COH": {"CohortError"},
     "TRN": {"TrainingError"},
+    "SIM": {"SimulationError"},
     "DEV": {"DeviceError"},
     "OUT": {"OutputError"},
     "JOB": {"NormativeError"},

@@ -79,6 +79,12 @@ class CohortError(NormativeError):
     consequence_default = "Nothing was trained."
 
 
+class SimulationError(NormativeError):
+    """A lesion cannot be simulated (codes ``SIM-*``)."""
+
+    consequence_default = "Nothing was simulated."
+
+
 class TrainingError(NormativeError):
     """Training cannot start, go on or be saved (codes ``TRN-*``)."""
 
