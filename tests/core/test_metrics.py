@@ -221,3 +221,11 @@ def test_a_pair_with_a_missing_side_is_left_out() -> None:
     shift = paired_difference([1.0, float("nan"), 3.0], [0.0, 5.0, 1.0])
     assert shift.value == pytest.approx(1.5)
     assert np.isnan(bootstrap([2.0]).low)
+
+
+def test_no_candidate_finds_nothing_however_large_the_lesion() -> None:
+    truth = np.zeros((20, 20, 20), bool)
+    truth[:10] = True
+    scan = froc_scan(np.zeros(truth.shape, np.float32), truth, 0.1, 0.001, np.array([3.0]))
+    assert scan.hit.tolist() == [[False]]
+    assert scan.false.tolist() == [0]

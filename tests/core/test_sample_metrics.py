@@ -79,12 +79,26 @@ def test_ms_ssim_of_one_scale_is_ssim() -> None:
     assert ms_ssim(second, first, full) == pytest.approx(ssim(second, first, full), abs=0.02)
 
 
+def test_background_does_not_raise_the_ssim(mask: np.ndarray) -> None:
+    image, other = person(0), person(1)
+    deep = np.zeros_like(mask)
+    deep[10:-10, 10:-10, 10:-10] = True
+    assert ssim(image, other, deep) < 0.92  # most of the grid is equal: 0 in both
+
+
+def test_ms_ssim_sees_a_shift_of_brightness() -> None:
+    image, full = person(0), np.ones(SHAPE, bool)
+    assert ms_ssim(image, image + np.float32(1), full) < 0.98
+
+
 def test_samples_that_are_alike_are_less_diverse_than_people(mask: np.ndarray) -> None:
     people = [person(seed) for seed in range(5)]
     mean = np.mean(people, axis=0)
     alike = [0.2 * p + 0.8 * mean for p in people]
     assert ms_ssim_diversity(alike, mask) > ms_ssim_diversity(people, mask) + 0.05
     assert ms_ssim_diversity([people[0]] * 3, mask) == pytest.approx(1, abs=1e-6)
+    every = [ms_ssim(people[i], people[j], mask) for i in range(5) for j in range(i)]
+    assert ms_ssim_diversity(people, mask) == pytest.approx(np.mean(every))  # each pair once
     some = ms_ssim_diversity(people, mask, seed=1, pairs=3)
     assert some == ms_ssim_diversity(people, mask, seed=1, pairs=3)
     assert some != ms_ssim_diversity(people, mask, seed=2, pairs=3)

@@ -146,3 +146,18 @@ def test_upsampling_keeps_flat_flat_and_smooths_steps(factor: int) -> None:
     if factor > 1:
         assert line.diff().max() < 6.0  # the step is spread over several voxels
     torch.testing.assert_close(_upsample(torch.ones_like(x), factor), torch.ones_like(y))
+
+
+def test_beyond_the_foreground_nothing_deviates_from_the_mean() -> None:
+    """A scan that is cut, and the same scan completed with the mean, have the same latent."""
+    network = made(linear_factor=1, linear_voxels=200)
+    network.mean_image.normal_(1.0, 0.1)
+    assert network.linear is not None
+    network.linear.basis.normal_()
+    network.linear.voxels.copy_(torch.randperm(768)[:200])
+    whole = network.mean_image[None] + 0.3 * torch.randn(1, 1, 8, 12, 8)
+    cut, completed = whole.clone(), whole.clone()
+    cut[..., :3] = 0
+    completed[..., :3] = network.mean_image[..., :3]
+    torch.testing.assert_close(network.encode(cut).mean, network.encode(completed).mean)
+    assert not torch.allclose(network.encode(cut).mean, network.encode(whole).mean)

@@ -219,7 +219,8 @@ class VAE(nn.Module):
     """Encoder, Gaussian latent, decoder.
 
     ``mean_image`` (C, I, J, K) is added to every reconstruction of the dense form, so that
-    the network describes departures from the average.
+    the network describes departures from the average. ``log_sigma``, of the same shape, is
+    the decoder's map of σ, where the configuration asks for one.
     """
 
     def __init__(self, config: VAEConfig) -> None:
@@ -229,6 +230,7 @@ class VAE(nn.Module):
         self.mean_image: Tensor
         size, width = config.latent_size, config.widths[-1]
         self.linear: LinearBranch | None = None
+        self.log_sigma: nn.Parameter | None = None
         if config.latent == "dense":
             i, j, k = config.cells
             flat = config.bottleneck * i * j * k
@@ -237,6 +239,8 @@ class VAE(nn.Module):
             self.from_latent = nn.Linear(size, flat)
             self.decoder = Decoder(config, config.bottleneck)
             self.register_buffer("mean_image", torch.zeros(config.channels, *config.shape))
+            if config.sigma_map:
+                self.log_sigma = nn.Parameter(torch.zeros(config.channels, *config.shape))
             if config.linear_factor:
                 self.linear = LinearBranch(config)
             nn.init.zeros_(self.to_latent.weight)
@@ -250,7 +254,8 @@ class VAE(nn.Module):
         if self.config.latent == "spatial":
             mean, log_variance = self.to_latent(self.encoder(x)).chunk(2, dim=1)
             return Latent(mean, log_variance.clamp(*LOG_VARIANCE_RANGE))
-        centred = x - self.mean_image
+        # 0 is outside the scan's foreground: nothing is known there, so no deviation either.
+        centred = (x - self.mean_image) * (x != 0).any(1, keepdim=True)
         features = self.squeeze(self.encoder(centred)).flatten(1)
         mean, log_variance = self.to_latent(features).chunk(2, dim=1)
         if self.linear is not None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from napari_normative.core.augment import AugmentConfig
 from napari_normative.core.config import ObjectiveConfig
 from napari_normative.core.preprocess import PreprocessConfig
 from napari_normative.core.score import ScoreConfig
+from napari_normative.errors import TrainingError
 
 
 class Preset(BaseModel):
@@ -26,8 +28,13 @@ class Preset(BaseModel):
         As in VAEConfig.
     steps, batch, rate
         Optimiser steps, volumes per step, largest learning rate.
-    site_balance : float
-        0 draws every person alike, 1 every site alike.
+    ema : float
+        Decay of the moving average of the weights.
+    balance_by : tuple of str
+        Columns of the cohort that sort people into groups; see ``cohort.groups``.
+    balance : float
+        A group of n people is drawn with weight n^(1 - balance): 0 draws every person alike,
+        1 every group alike.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,7 +56,50 @@ class Preset(BaseModel):
     batch: int = 8
     rate: float = 1e-3
     ema: float = 0.995
-    site_balance: float = 0.5
+    balance_by: tuple[str, ...] = ("site",)
+    balance: float = Field(0.5, ge=0, le=1)
+
+    def changed(self, changes: Mapping[str, object]) -> Preset:
+        """Return the preset with some values replaced, checked like the rest.
+
+        Parameters
+        ----------
+        changes : mapping
+            Dotted names to values or their text: ``{"objective.beta": "0.3"}``.
+
+        Raises
+        ------
+        TrainingError
+            ``TRN-007`` for a name or a value that does not fit.
+        """
+        made = self.model_dump()
+        for name, value in changes.items():
+            *path, last = name.split(".")
+            place: object = made
+            for key in path:
+                place = place.get(key) if isinstance(place, dict) else None
+            if not isinstance(place, dict) or last not in place or isinstance(place[last], dict):
+                raise TrainingError(
+                    "TRN-007",
+                    f"a preset has no value {name!r}",
+                    "Choose e.g. objective.beta, objective.likelihood, augment.erase, "
+                    "latent_size, steps.",
+                )
+            place[last] = value
+        try:
+            return Preset.model_validate(made)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the preset"
+            raise TrainingError(
+                "TRN-007", f"{where}: {first['msg']}", "Give another value."
+            ) from error
+
+    @model_validator(mode="after")
+    def _map_needs_places(self) -> Preset:
+        if self.objective.likelihood == "gaussian-map" and self.latent != "dense":
+            raise ValueError("a map of σ needs the dense latent: voxels of one place in the body")
+        return self
 
 
 def _brain(spacing_mm: float, **choices: object) -> Preset:
@@ -85,3 +135,30 @@ PRESETS: dict[str, Preset] = {
     ),
 }  # fmt: skip
 """By name. ``brain-8mm`` trains in seconds: for tests and first looks."""
+
+
+def settings_from(words: Sequence[str], balance: str | None) -> dict[str, object]:
+    """Return the changes that ``--set NAME=VALUE`` and ``--balance COLUMNS`` ask for.
+
+    A value with commas is a list.
+
+    Raises
+    ------
+    TrainingError
+        ``TRN-007`` for a word without ``=``.
+    """
+    changes: dict[str, object] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals:
+            raise TrainingError(
+                "TRN-007", f"{word!r} is no NAME=VALUE", "Write e.g. --set objective.beta=0.3."
+            )
+        changes[name] = _listed(text) if "," in text else text
+    if balance is not None:
+        changes["balance_by"] = _listed(balance)
+    return changes
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

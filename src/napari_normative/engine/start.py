@@ -33,6 +33,7 @@ def architecture(preset: Preset, prepared: PreparedCohort) -> VAEConfig:
         bottleneck=preset.bottleneck,
         linear_factor=factor,
         linear_voxels=voxels,
+        sigma_map=preset.objective.likelihood == "gaussian-map",
     )
 
 
@@ -45,13 +46,16 @@ def _coarse(images: FloatArray, factor: int) -> tuple[FloatArray, Mask]:
 
 
 def start_from_components(network: VAE, prepared: PreparedCohort, *, flip: bool) -> None:
-    """Set the mean image, and the linear branch to whitened principal components."""
+    """Set mean image, map of σ, and the linear branch to whitened principal components."""
     import torch
 
     if network.config.latent != "dense":
         return
     mean = prepared.template.image
     network.mean_image.copy_(torch.from_numpy(mean)[None])
+    if network.log_sigma is not None:
+        with torch.no_grad():
+            network.log_sigma.copy_(torch.from_numpy(_log_spread(prepared)))
     branch = network.linear
     if branch is None:
         return
@@ -78,3 +82,18 @@ def start_from_components(network: VAE, prepared: PreparedCohort, *, flip: bool)
     branch.basis.copy_(torch.from_numpy(basis.astype(np.float32)))
     branch.scale.copy_(torch.from_numpy(np.sqrt(kept).astype(np.float32)))
     branch.noise.fill_(noise)
+
+
+def _log_spread(prepared: PreparedCohort) -> FloatArray:
+    """Return the log of the training people's SD about the mean image, shape (1, I, J, K)."""
+    square = np.zeros(prepared.template.mask.shape)
+    count = np.zeros(prepared.template.mask.shape)
+    for n in prepared.select("train"):
+        mask = prepared.masks[n]
+        square += mask * (prepared.images[n].astype(np.float64) - prepared.template.image) ** 2
+        count += mask
+    inside = count > 0
+    usual = square.sum() / max(count.sum(), 1)
+    variance = np.where(inside, square / np.maximum(count, 1), usual)
+    log: FloatArray = (0.5 * np.log(np.maximum(variance, 1e-6))).astype(np.float32)
+    return log[None]
