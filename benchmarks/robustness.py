@@ -312,7 +312,7 @@ def main() -> None:
     options = parser.parse_args()
     model = load_model(options.model)
     lines = [
-        "# Robustness to site, contrast and alignment",
+        "# Bias field, harmonisation and deformation, per site",
         "",
         f"Model {model.card.name}, SHA-256 `{model.digest[:16]}…`; {platform.machine()}, "
         f"{os.cpu_count()} cores.",
