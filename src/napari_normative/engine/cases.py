@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from napari_normative.errors import EvaluationError
 from napari_normative.io.nifti import read_volume, require_signal, stem
@@ -85,26 +85,13 @@ def read_cases(path: str | Path) -> list[Case]:
         ``EVA-001`` when the table cannot be read, has no row, or a row has no path.
     """
     source = Path(path)
-    try:
-        table = pd.read_csv(
-            source,
-            sep="," if source.suffix.lower() == ".csv" else "\t",
-            dtype=str,
-            keep_default_na=False,
-            skipinitialspace=True,
-        )
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise _bad_table(source, f"the table cannot be read ({why})") from error
-    table = table.apply(lambda column: column.str.strip())
-    if "path" not in table or not len(table) or (table["path"] == "").any():
-        raise _bad_table(source, "the table has no column path, no row, or rows without a path")
+    rows = _read_rows(source)
 
     def file(text: str) -> Path | None:
         return None if text in {"", "n/a"} else source.parent / text
 
     cases = []
-    for number, row in enumerate(table.to_dict("records"), start=1):
+    for number, row in enumerate(rows, start=1):
         scan = source.parent / row["path"]
         cases.append(
             Case(
@@ -146,6 +133,29 @@ def people_of(cases: Iterable[Case]) -> dict[tuple[str, str], str]:
     """Return a pseudonym (``person-01``) for every person of every site."""
     keys = sorted({(case.site, case.subject) for case in cases})
     return {key: f"person-{n:02d}" for n, key in enumerate(keys, start=1)}
+
+
+def _read_rows(source: Path) -> list[dict[str, str]]:
+    """Return the rows by column name, without blanks around words."""
+    comma = source.suffix.lower() == ".csv"
+    try:
+        with source.open(encoding="utf-8-sig", newline="") as handle:
+            lines = list(csv.reader(handle, delimiter="," if comma else "\t", strict=True))
+    except (OSError, ValueError, csv.Error) as error:
+        why = getattr(error, "strerror", None) or error
+        raise _bad_table(source, f"the table cannot be read ({why})") from error
+    cells = [[cell.strip() for cell in line] for line in lines if any(map(str.strip, line))]
+    if len(cells) < 2 or "path" not in cells[0]:
+        raise _bad_table(source, "the table has no column path, or no row")
+    names, rows = cells[0], []
+    for number, line in enumerate(cells[1:], start=1):
+        if any(line[len(names) :]):
+            raise _bad_table(source, f"row {number} has more cells than the header")
+        row = dict(zip(names, line, strict=False))
+        if not row.get("path"):
+            raise _bad_table(source, f"row {number} has no path")
+        rows.append(row)
+    return rows
 
 
 def _bad_table(path: Path, what: str) -> EvaluationError:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from napari_normative.engine.measure import Measured
+from napari_normative.engine.summary import KEY
 from napari_normative.errors import OutputError
 from napari_normative.io.atomic import replace_files
 from napari_normative.io.tables import json_bytes, tsv_bytes
@@ -52,6 +54,15 @@ class Evaluation:
     def models(self) -> list[str]:
         """Names of the models, the one that is judged first."""
         return [str(model["name"]) for model in self.record["models"]]
+
+    def row(self, *key: str) -> dict[str, Any] | None:
+        """Return a row of the summary by its first columns, ``model`` to ``figure``."""
+        return self._rows.get(key)
+
+    @cached_property
+    def _rows(self) -> dict[tuple[str, ...], dict[str, Any]]:
+        rows = [{str(k): v for k, v in row.items()} for row in self.summary.to_dict("records")]
+        return {tuple(str(row[name]) for name in KEY): row for row in rows}
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write record, tables and the HTML report; each appears whole or not at all.

@@ -90,10 +90,8 @@ def _differences(made: Evaluation) -> str:
     for other in others:
         spans = []
         for group in ILL:
-            for kind in kinds_of(made.summary, group):
-                row = figure(
-                    made.summary, group=group, kind=kind, figure="ap", model=first, against=other
-                )
+            for kind in kinds_of(made, group):
+                row = figure(made, "ap", group, first, kind=kind, against=other)
                 if row is not None:
                     name = f"{group} {kind} (n={row['people']})"
                     value, low, high = row["value"], row["low"], row["high"]
@@ -114,7 +112,7 @@ def _differences(made: Evaluation) -> str:
 
 
 def _lesions(made: Evaluation, group: str) -> str:
-    kinds = kinds_of(made.summary, group)
+    kinds = kinds_of(made, group)
     if not kinds:
         return ""
     sites = _sites(made, group)
@@ -124,12 +122,11 @@ def _lesions(made: Evaluation, group: str) -> str:
     rows, marks = [], []
     for kind, site in strata:
         for n, model in enumerate(made.models):
-            wanted = {"group": group, "kind": kind, "site": site, "model": model}
-            prevalence = figure(made.summary, **wanted, figure="prevalence")
+            prevalence = figure(made, "prevalence", group, model, kind=kind, site=site)
             if prevalence is None:
                 continue
             name = (kind if kind != ALL else "all kinds") + (f", {site}" if site != ALL else "")
-            cells = [_cell(figure(made.summary, **wanted, figure=column)) for column in SHORT]
+            cells = [_cell(figure(made, c, group, model, kind=kind, site=site)) for c in SHORT]
             count = f"{prevalence['people']} / {prevalence['scans']}"
             without_skill = f"{prevalence['value']:.4f}"
             rows.append([escape(name) if n == 0 else "", escape(model), count, without_skill])
@@ -200,12 +197,11 @@ def _froc_plot(made: Evaluation, group: str, kind: str) -> str:
 def _sizes(made: Evaluation) -> str:
     rows = []
     for group in ILL:
-        kinds = kinds_of(made.summary, group)
+        kinds = kinds_of(made, group)
         for kind in [*([ALL] if len(kinds) > 1 else []), *kinds]:
             for model in made.models:
-                wanted = {"group": group, "kind": kind, "model": model}
                 cells = [
-                    _cell(figure(made.summary, **wanted, size=size, figure=name))
+                    _cell(figure(made, name, group, model, kind=kind, size=size))
                     for name in ("ap", "froc_at_1")
                     for size, _, _ in SIZES
                 ]
@@ -225,8 +221,7 @@ def _healthy(made: Evaluation) -> str:
     rows = []
     for site in [*sites, *([ALL] if len(sites) > 1 else [])]:
         for model in made.models:
-            wanted = {"group": "healthy", "site": site, "model": model}
-            cells = [figure(made.summary, **wanted, figure=name) for name in HEALTHY]
+            cells = [figure(made, name, "healthy", model, site=site) for name in HEALTHY]
             people = str(cells[0]["people"]) if cells[0] else "–"
             name = "all sites" if site == ALL else site
             rows.append([escape(name), escape(model), people, *map(_cell, cells)])
@@ -267,16 +262,16 @@ def _auroc(made: Evaluation) -> str:
     if not len(found):
         return ""
     rows = []
-    for _, row in found.iterrows():
-        facts = {str(k): v for k, v in row.items()}
-        kind = "all kinds" if row["kind"] == ALL else row["kind"]
-        names = [f"{row['group']} {kind}", row["site"], row["model"]]
-        rows.append([*map(escape, names), str(row["people"]), _cell(facts)])
-    heads = ["lesions", "site", "model", "people with lesions", "AUROC"]
+    strata = found[["group", "kind", "site", "people"]].drop_duplicates()
+    for group, kind, site, people in strata.itertuples(index=False):
+        cells = [_cell(figure(made, "auroc", group, m, kind=kind, site=site)) for m in made.models]
+        name = f"{group} {'all kinds' if kind == ALL else kind}"
+        rows.append([escape(name), escape(site), str(people), *cells])
+    heads = ["lesions", "site", "people with lesions", *made.models]
     return (
-        "<h2>Telling people apart by the scan score</h2><p>Only within a site, of two healthy "
-        "and two other people or more: between sites it would mostly tell scanners apart.</p>"
-        + table(heads, rows, text=3)
+        "<h2>Telling people apart by the scan score</h2><p>AUROC of people with lesions against "
+        "healthy people of the same site, two or more of each: between sites it would mostly "
+        "tell scanners apart.</p>" + table(heads, rows, text=2)
     )
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from napari_normative.core import metrics
-from napari_normative.core.counts import VoxelCounts
+from napari_normative.core.counts import Direction, VoxelCounts
 from napari_normative.engine.measure import LEVELS, Measured
 
 ALL = "all"
@@ -58,7 +58,7 @@ FIGURES = {
     "candidates": Figure("candidates per healthy scan", 0, WELL),
 }
 RECONSTRUCTION = ("mae", "psnr", "ssim", "elbo_nats")
-POOLED = {
+POOLED: dict[str, tuple[str, Direction]] = {
     "pooled_ap": ("pooled voxel AP, |z|", "both"),
     "pooled_ap_darker": ("pooled voxel AP, darker", "darker"),
     "pooled_ap_brighter": ("pooled voxel AP, brighter", "brighter"),
@@ -70,10 +70,8 @@ LABELS = (
     | {f"froc_at_{rate}": f"lesions found at {rate} false per scan" for rate in RATES}
     | {"auroc": "scan AUROC within the site"}
 )
-COLUMNS = (
-    "model", "against", "group", "kind", "site", "size", "figure", "value", "low", "high",
-    "seed_sd", "people", "scans",
-)  # fmt: skip
+KEY = ("model", "against", "group", "kind", "site", "size", "figure")
+COLUMNS = (*KEY, "value", "low", "high", "seed_sd", "people", "scans")
 
 
 def size_of(lesion_ml: float) -> str:
@@ -89,6 +87,14 @@ class Stratum:
     kind: str = ALL
     site: str = ALL
     size: str = ALL
+
+    def picks(self, people: int) -> NDArray[np.int64]:
+        """Return who is in each bootstrap draw of a costly figure, shape (draws, people).
+
+        No draws for one person, and none where strata are crossed.
+        """
+        crossed = [self.kind, self.site, self.size].count(ALL) < 2
+        return _resampled(people)[: 0 if crossed or people < 2 else COSTLY_DRAWS]
 
     def of(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return the rows of the case table that belong to it."""
@@ -216,7 +222,7 @@ def _resampled(people: int, seed: int = 0) -> NDArray[np.int64]:
 
 def _interval(value: float, draws: Sequence[float]) -> metrics.Interval:
     finite = np.array([d for d in draws if np.isfinite(d)])
-    if len(finite) < COSTLY_DRAWS / 2:
+    if len(finite) < COSTLY_DRAWS / 2:  # one person, or too few with a lesion
         return metrics.Interval(value, float("nan"), float("nan"))
     low, high = np.quantile(finite, (0.025, 0.975))
     return metrics.Interval(value, float(low), float(high))
@@ -225,40 +231,66 @@ def _interval(value: float, draws: Sequence[float]) -> metrics.Interval:
 def _pooled(
     stratum: Stratum, part: pd.DataFrame, models: list[str], measured: Sequence[Measured]
 ) -> Iterator[dict[str, object]]:
-    """Yield the average precision over all voxels of all scans; people are drawn again."""
+    """Yield the average precision over all voxels of all scans."""
+    values: dict[str, dict[str, float]] = {}
+    draws: dict[str, dict[str, list[float]]] = {}
     for model in models:
-        own = part[part["model"] == model]
-        totals = [
-            VoxelCounts.total(measured[n].counts for n in rows) for rows in _by_person(own).values()
+        people = [
+            VoxelCounts.total(measured[n].counts for n in rows)
+            for rows in _by_person(part[part["model"] == model]).values()
         ]
-        everyone = VoxelCounts.total(totals)
-        drawn = [VoxelCounts.total(totals[n] for n in pick) for pick in _resampled(len(totals))]
+        picks = stratum.picks(len(people))
+        # How often each person is in each draw, times what each person has.
+        times = np.array([np.bincount(pick, minlength=len(people)) for pick in picks], dtype=float)
+        drawn: list[VoxelCounts] = []
+        if len(picks):
+            healthy = (times @ np.stack([p.healthy for p in people])).astype(np.int64)
+            lesion = (times @ np.stack([p.lesion for p in people])).astype(np.int64)
+            drawn = [VoxelCounts(h, s) for h, s in zip(healthy, lesion, strict=True)]
+        everyone = VoxelCounts.total(people)
         for name, (_, direction) in POOLED.items():
-            value = everyone.average_precision(direction)  # type: ignore[arg-type]
-            draws = (
-                [d.average_precision(direction) for d in drawn]  # type: ignore[arg-type]
-                if len(totals) > 1
-                else []
-            )
-            yield _row(stratum, model, name, _interval(value, draws), own)
+            values.setdefault(name, {})[model] = everyone.average_precision(direction)
+            draws.setdefault(name, {})[model] = [d.average_precision(direction) for d in drawn]
+    for name in POOLED:
+        yield from _with_differences(stratum, part, name, values[name], draws[name])
 
 
 def _froc(
     stratum: Stratum, part: pd.DataFrame, models: list[str], measured: Sequence[Measured]
 ) -> Iterator[dict[str, object]]:
+    """Yield the share of lesions that are found at each rate of false candidates."""
+    values: dict[float, dict[str, float]] = {rate: {} for rate in RATES}
+    draws: dict[float, dict[str, list[float]]] = {rate: {} for rate in RATES}
     for model in models:
-        own = part[part["model"] == model]
-        people = froc_people(own, measured)
-        value = metrics.froc(people, RATES).at
-        drawn = []
-        if len(people) > 1:
-            drawn = [
-                metrics.froc([people[n] for n in pick], RATES).at
-                for pick in _resampled(len(people))
-            ]
+        people = froc_people(part[part["model"] == model], measured)
+        found = metrics.froc(people, RATES).at
+        drawn = [
+            metrics.froc([people[n] for n in pick], RATES).at for pick in stratum.picks(len(people))
+        ]
         for rate in RATES:
-            interval = _interval(value[rate], [d[rate] for d in drawn])
-            yield _row(stratum, model, f"froc_at_{rate}", interval, own)
+            values[rate][model] = found[rate]
+            draws[rate][model] = [d[rate] for d in drawn]
+    for rate in RATES:
+        yield from _with_differences(stratum, part, f"froc_at_{rate}", values[rate], draws[rate])
+
+
+def _with_differences(
+    stratum: Stratum,
+    part: pd.DataFrame,
+    name: str,
+    values: Mapping[str, float],
+    draws: Mapping[str, Sequence[float]],
+) -> Iterator[dict[str, object]]:
+    """Yield a figure of all models, then the first's less every other's, draw by draw."""
+    first = next(iter(values))
+    for model, value in values.items():
+        own = part[part["model"] == model]
+        yield _row(stratum, model, name, _interval(value, draws[model]), own)
+    for model in [m for m in values if m != first]:
+        # The same people are in the same draw of every model.
+        apart = [a - b for a, b in zip(draws[first], draws[model], strict=True)]
+        interval = _interval(values[first] - values[model], apart)
+        yield _row(stratum, first, name, interval, part[part["model"] == model], against=model)
 
 
 def froc_people(rows: pd.DataFrame, measured: Sequence[Measured]) -> list[metrics.FrocScan]:

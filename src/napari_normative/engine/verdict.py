@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import pandas as pd
-
 from napari_normative.engine.evaluation import Evaluation
 from napari_normative.engine.measure import NOMINAL
 from napari_normative.engine.summary import ALL, ILL
+
+Row = dict[str, Any]
 
 FEW_PEOPLE = 5
 """Fewer people give an interval that says little; it is said."""
@@ -18,22 +18,13 @@ MILD = (0.8, 1.25)
 """Realised over nominal rate that is called as promised."""
 
 
-def select(summary: pd.DataFrame, **wanted: str) -> pd.DataFrame:
-    """Return rows of the summary with these values; strata not named are ``all``."""
-    full = {"kind": ALL, "site": ALL, "size": ALL, "against": ""} | wanted
-    kept = pd.Series(True, index=summary.index)
-    for column, value in full.items():
-        kept &= summary[column] == value
-    return summary[kept]
+def figure(made: Evaluation, name: str, group: str, model: str, **stratum: str) -> Row | None:
+    """Return a figure's row; ``kind``, ``site`` and ``size`` are ``all`` unless named."""
+    full = {"kind": ALL, "site": ALL, "size": ALL, "against": ""} | stratum
+    return made.row(model, full["against"], group, full["kind"], full["site"], full["size"], name)
 
 
-def figure(summary: pd.DataFrame, **wanted: str) -> dict[str, Any] | None:
-    """Return the one row with these values, or None."""
-    rows = select(summary, **wanted)
-    return {str(k): v for k, v in rows.iloc[0].items()} if len(rows) else None
-
-
-def with_interval(row: dict[str, Any], digits: int = 3, scale: float = 1, sign: str = "") -> str:
+def with_interval(row: Row, digits: int = 3, scale: float = 1, sign: str = "") -> str:
     """Return ``0.412 [0.371, 0.455]``; without the bracket where there is no interval."""
     value, low, high = (row[name] * scale for name in ("value", "low", "high"))
     if not math.isfinite(value):
@@ -50,9 +41,9 @@ def verdicts(made: Evaluation) -> list[str]:
     return [*_comparisons(made), *_false_positives(made), *_missing(made)]
 
 
-def kinds_of(summary: pd.DataFrame, group: str) -> list[str]:
+def kinds_of(made: Evaluation, group: str) -> list[str]:
     """Return the kinds of a group, without the one for all."""
-    kinds = summary.loc[summary["group"] == group, "kind"].unique()
+    kinds = made.summary.loc[made.summary["group"] == group, "kind"].unique()
     return sorted(str(kind) for kind in kinds if kind != ALL)
 
 
@@ -67,12 +58,10 @@ def _comparisons(made: Evaluation) -> list[str]:
     for other in others:
         for group in ILL:
             said: dict[str, list[str]] = {"better": [], "worse": [], "open": []}
-            kinds = kinds_of(made.summary, group)
+            kinds = kinds_of(made, group)
             people = 0
             for kind in kinds:
-                row = figure(
-                    made.summary, group=group, kind=kind, figure="ap", model=first, against=other
-                )
+                row = figure(made, "ap", group, first, kind=kind, against=other)
                 if row is None:
                     continue
                 people = max(people, int(row["people"]))
@@ -85,7 +74,7 @@ def _comparisons(made: Evaluation) -> list[str]:
                 "open": "no difference shown on",
             }
             parts = [f"{words[key]} {', '.join(items)}" for key, items in said.items() if items]
-            few = f" Only {people} people: too few to tell." if people < FEW_PEOPLE else ""
+            few = f" Only {_people(people)}: too few to tell." if people < FEW_PEOPLE else ""
             found.append(
                 f"Against {other}, {group} lesions (voxel AP, difference per person): "
                 f"{'; '.join(parts)}.{few}"
@@ -93,7 +82,7 @@ def _comparisons(made: Evaluation) -> list[str]:
     return found
 
 
-def _outcome(row: dict[str, Any]) -> str:
+def _outcome(row: Row) -> str:
     if row["people"] >= FEW_PEOPLE and row["low"] > 0:
         return "better"
     if row["people"] >= FEW_PEOPLE and row["high"] < 0:
@@ -107,8 +96,8 @@ def _false_positives(made: Evaluation) -> list[str]:
     healthy = summary[(summary["group"] == "healthy") & (summary["model"] == first)]
     nominal = made.record["models"][0]["false_per_scan"]
     for site in sorted(s for s in healthy["site"].unique() if s != ALL):
-        rate = figure(summary, group="healthy", site=site, model=first, figure="fpr_at_1pct")
-        count = figure(summary, group="healthy", site=site, model=first, figure="candidates")
+        rate = figure(made, "fpr_at_1pct", "healthy", first, site=site)
+        count = figure(made, "candidates", "healthy", first, site=site)
         if rate is None or count is None:
             continue
         low, high = MILD[0] * NOMINAL, MILD[1] * NOMINAL
@@ -116,6 +105,7 @@ def _false_positives(made: Evaluation) -> list[str]:
         if not low <= rate["value"] <= high:
             more = rate["value"] > high
             sure = rate["low"] > high if more else rate["high"] < low
+            sure = sure and rate["people"] >= FEW_PEOPLE
             word = ("more" if more else "fewer") + " than promised" + ("" if sure else ", perhaps")
         found.append(
             f"Healthy people of {site} ({rate['people']}): "
@@ -145,16 +135,20 @@ def _missing(made: Evaluation) -> list[str]:
     return found
 
 
+def _people(count: int) -> str:
+    return "1 person" if count == 1 else f"{count} people"
+
+
 def headline(made: Evaluation) -> dict[str, Any]:
     """Return the main figures of the first model; JSON-ready."""
-    first, summary = made.models[0], made.summary
+    first = made.models[0]
     figures: dict[str, Any] = {}
     for group in ILL:
-        for kind in kinds_of(summary, group):
-            row = figure(summary, group=group, kind=kind, model=first, figure="ap")
+        for kind in kinds_of(made, group):
+            row = figure(made, "ap", group, first, kind=kind)
             if row is not None:
                 figures[f"ap_{group}_{kind}"] = round(float(row["value"]), 4)
-    row = figure(summary, group="healthy", model=first, figure="fpr_at_1pct")
+    row = figure(made, "fpr_at_1pct", "healthy", first)
     if row is not None:
         figures["fpr_at_1pct"] = round(float(row["value"]), 5)
     cases = made.record["cases"]
@@ -172,17 +166,16 @@ def lines(made: Evaluation) -> list[str]:
     cases = made.record["cases"]
     out = [f"{made.models[0]} on {cases['used']} of {cases['listed']} cases"]
     for group in ILL:
-        for kind in kinds_of(made.summary, group):
+        for kind in kinds_of(made, group):
             for model in made.models:
-                wanted = {"group": group, "kind": kind, "model": model}
                 ap, dice, prevalence = (
-                    figure(made.summary, **wanted, figure=name)
+                    figure(made, name, group, model, kind=kind)
                     for name in ("ap", "dice", "prevalence")
                 )
                 if ap is None or dice is None or prevalence is None:
                     continue
                 out.append(
-                    f"  {group} {kind} ({ap['people']} people), {model}: voxel AP "
+                    f"  {group} {kind} ({_people(ap['people'])}), {model}: voxel AP "
                     f"{with_interval(ap)} at prevalence {prevalence['value']:.4f}, "
                     f"Dice {with_interval(dice)}"
                 )
