@@ -6,37 +6,20 @@ that has seen a simulator learns the simulator.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_normative.core.deformed import displaced, divergence_field, jacobian, scaled_to
 from napari_normative.core.grid import antialias, resample
-from napari_normative.core.residual import smooth_inside
+from napari_normative.core.lesion_kinds import PAINTERS, Site, tissue_levels
 from napari_normative.errors import SimulationError
 from napari_normative.volume import Affine, FloatArray, Mask
 
 LESION_KINDS = ("hypointense", "hyperintense", "texture", "mass", "atrophy", "regional")
 """Kinds of simulated lesion; see :func:`simulate`."""
-
-REPLACED = 0.85
-"""Share of the way to the lesion's own intensity at strength 1."""
-
-MASS_EXPANSION = 0.65
-"""At strength 1 a mass holds tissue that took up 1 - 0.65 of its volume before."""
-
-SHRINKAGE = 0.3
-"""Share of its volume that tissue loses by atrophy of strength 1."""
-
-REGIONAL_LOSS = 0.3
-"""Share of the intensity that is lost in a region at strength 1, as in ClinicaDL."""
-
-REGIONAL_EDGE_MM = 12.0
-TEXTURE_MM = 4.0
-"""Gaussian σ below which structure counts as texture."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,50 +44,6 @@ class SimulatedLesion:
     kind: str
     volume_ml: float
     strength: float
-
-
-@dataclass(frozen=True)
-class _Levels:
-    """Typical intensities; in a T1 scan of a brain: fluid, grey matter, white matter."""
-
-    dark: float
-    middle: float
-    bright: float
-
-
-@dataclass(frozen=True, eq=False)
-class _Site:
-    """The part of a scan around a lesion."""
-
-    image: FloatArray
-    mask: Mask
-    shape: Mask
-    spacing_mm: NDArray[np.float64]
-    levels: _Levels
-    strength: float
-    edge_mm: float
-    random: np.random.Generator
-
-    def blend(self, width_mm: float) -> FloatArray:
-        """Weight of the lesion: 1 inside, 0 far off, an edge of that width between.
-
-        Smoothed inside the foreground alone, so that a lesion at the foreground's rim
-        is as strong there as inside and leaves no bare rim.
-        """
-        sigma = width_mm / 2 / self.spacing_mm
-        weight = ndimage.gaussian_filter(self.mask.astype(np.float32), sigma, truncate=3.0)
-        value = ndimage.gaussian_filter(self.shape.astype(np.float32), sigma, truncate=3.0)
-        out: FloatArray = np.where(self.mask, value / np.maximum(weight, 1e-3), 0)
-        out[out < 0.01] = 0
-        return out
-
-    def noise(self, width_mm: float) -> FloatArray:
-        """Smooth random field of mean 0 and SD 1 over the shape's box."""
-        white = self.random.standard_normal(self.image.shape).astype(np.float32)
-        field: FloatArray = ndimage.gaussian_filter(white, width_mm / self.spacing_mm)
-        field -= field.mean()
-        field /= max(float(field.std()), 1e-6)
-        return field
 
 
 def simulate(
@@ -173,7 +112,7 @@ def simulate(
             "Choose another shape, or check that shape and scan share a space.",
         )
     spacing = np.broadcast_to(np.asarray(spacing_mm, dtype=np.float64), (3,))
-    paint, margin_mm = _PAINTERS[kind]
+    paint, margin_mm = PAINTERS[kind]
     voxel_ml = float(np.prod(spacing)) / 1000
     radius_mm = (3 * float(inside.sum()) * voxel_ml * 1000 / (4 * np.pi)) ** (1 / 3)
     margin = np.ceil((max(margin_mm, 1.5 * edge_mm) + radius_mm) / spacing).astype(int) + 1
@@ -181,9 +120,9 @@ def simulate(
         slice(max(0, s.start - m), s.stop + m)
         for s, m in zip(ndimage.find_objects(inside.astype(np.int8))[0], margin, strict=True)
     )
-    site = _Site(
+    site = Site(
         image[box].astype(np.float32), mask[box], inside[box], spacing,
-        _levels(image[mask]), strength, edge_mm, np.random.default_rng(seed),
+        tissue_levels(image[mask]), strength, edge_mm, np.random.default_rng(seed),
     )  # fmt: skip
     changed, marked = paint(site)
     out = image.astype(np.float32, copy=True)
@@ -262,134 +201,3 @@ def drawn_shape(
             break
     out[box].flat[order] = True
     return out
-
-
-def _levels(values: FloatArray) -> _Levels:
-    """Three typical intensities by k-means in one dimension, from quantiles."""
-    values = values[:: max(1, len(values) // 50_000)]
-    centres = np.quantile(values, (0.05, 0.4, 0.85)).astype(np.float64)
-    for _ in range(12):
-        nearest = np.abs(values[:, None] - centres).argmin(axis=1)
-        for i in range(3):
-            if (nearest == i).any():
-                centres[i] = values[nearest == i].mean()
-    dark, middle, bright = np.sort(centres)
-    if not bright - dark > 1e-6 * max(abs(bright), 1e-12):
-        raise SimulationError(
-            "SIM-004",
-            "the foreground has no contrast (all values are equal)",
-            "Check the file in a viewer; it may be a mask or an empty export.",
-        )
-    return _Levels(float(dark), float(middle), float(bright))
-
-
-_Painted = tuple[FloatArray, Mask]
-
-
-def _hypointense(site: _Site) -> _Painted:
-    levels, weight = site.levels, site.blend(site.edge_mm)
-    span = levels.middle - levels.dark
-    target = levels.dark + span * (0.25 + 0.15 * site.noise(3.0))
-    amount = min(1.0, REPLACED * site.strength) * weight
-    darker = np.minimum(target - site.image, 0)
-    return site.image + amount * darker, site.shape
-
-
-def _hyperintense(site: _Site) -> _Painted:
-    levels, weight = site.levels, site.blend(site.edge_mm)
-    span = levels.bright - levels.middle
-    target = levels.bright + span * (0.6 + 0.2 * site.noise(3.0))
-    amount = min(1.0, REPLACED * site.strength) * weight
-    brighter = np.maximum(target - site.image, 0)
-    return site.image + amount * brighter, site.shape
-
-
-def _texture(site: _Site) -> _Painted:
-    weight = site.blend(site.edge_mm)
-    smooth = _smoothed(site)
-    detail = site.image - smooth
-    spread = float(detail[site.mask].std())
-    amount = min(1.0, REPLACED * site.strength) * weight
-    change = amount * (spread * site.noise(1.0) - detail)
-    change -= weight * float(change[site.mask].sum() / weight[site.mask].sum())
-    return np.maximum(site.image + change, 0), site.shape
-
-
-def _smoothed(site: _Site) -> FloatArray:
-    if np.ptp(site.spacing_mm) < 1e-6:
-        return smooth_inside(site.image, site.mask, TEXTURE_MM / float(site.spacing_mm[0]))
-    sigma = TEXTURE_MM / site.spacing_mm
-    weight = ndimage.gaussian_filter(site.mask.astype(np.float32), sigma)
-    value = ndimage.gaussian_filter(np.where(site.mask, site.image, 0), sigma)
-    smooth: FloatArray = value / np.maximum(weight, 1e-3)
-    return smooth
-
-
-def _regional(site: _Site) -> _Painted:
-    weight = site.blend(max(REGIONAL_EDGE_MM, site.edge_mm))
-    weight /= weight.max()
-    loss = min(0.9, REGIONAL_LOSS * site.strength)
-    return site.image * (1 - loss * weight), weight > 0.5
-
-
-def _fluid(site: _Site) -> FloatArray:
-    """How much of each voxel is fluid, 0 to 1, by its intensity."""
-    levels = site.levels
-    share: FloatArray = np.clip((levels.middle - site.image) / (levels.middle - levels.dark), 0, 1)
-    return share.astype(np.float32)
-
-
-def _near(site: _Site, reach_mm: float) -> FloatArray:
-    """Weight that falls off around the shape."""
-    soft: FloatArray = ndimage.gaussian_filter(
-        site.shape.astype(np.float32), reach_mm / site.spacing_mm
-    )
-    soft /= max(float(soft.max()), 1e-9)
-    return soft
-
-
-def _mass(site: _Site) -> _Painted:
-    kept = 1 - min(0.9, MASS_EXPANSION * site.strength)
-    body = site.blend(2 * site.edge_mm)
-    # The skull gives no room: fluid nearby is pressed out, the rest moves on.
-    room = _near(site, 12.0) * _fluid(site) * site.mask * ~site.shape
-    room *= min(0.5, float(body.sum()) / max(float(room.sum()), 1e-9))
-    deep = ndimage.gaussian_filter(site.mask.astype(np.float32), 3.0 / site.spacing_mm)
-    field = divergence_field(room - body, site.spacing_mm)
-    field *= np.clip(2 * deep - 1, 0, 1)
-    field = scaled_to(field, site.spacing_mm, lambda j: float(j[site.shape].mean()) - 1, kept - 1)
-    moved = displaced(site.image, site.mask, field, site.spacing_mm, outside=None)
-    levels = site.levels
-    span = levels.middle - levels.dark
-    target = levels.dark + span * (0.65 + 0.15 * site.noise(4.0))
-    amount = min(1.0, REPLACED * site.strength) * site.blend(site.edge_mm)
-    return moved + amount * (target - moved), site.shape
-
-
-def _atrophy(site: _Site) -> _Painted:
-    lost = min(0.7, SHRINKAGE * site.strength)
-    fluid = np.where(site.mask, _fluid(site), 1)
-    body = site.blend(2 * site.edge_mm) * (1 - fluid)
-    # Fluid beside the tissue, also that beyond the foreground, takes the room.
-    room = _near(site, 6.0) * (0.05 + fluid)
-    room *= min(1.0, float(body.sum()) / max(float(room.sum()), 1e-9))
-    field = divergence_field(body - room, site.spacing_mm)
-    tissue = site.shape & (fluid < 0.5)
-    if not tissue.any():
-        tissue = site.shape
-    field = scaled_to(field, site.spacing_mm, lambda j: float((1 - 1 / j[tissue]).mean()), lost)
-    change = np.log(jacobian(field, site.spacing_mm))
-    truth = site.mask & (np.abs(change) > -0.5 * np.log(1 - lost))
-    moved = displaced(site.image, site.mask, field, site.spacing_mm, outside=site.levels.dark)
-    return moved, truth
-
-
-_PAINTERS: dict[str, tuple[Callable[[_Site], _Painted], float]] = {
-    "hypointense": (_hypointense, 0.0),
-    "hyperintense": (_hyperintense, 0.0),
-    "texture": (_texture, 3 * TEXTURE_MM),
-    "mass": (_mass, 25.0),
-    "atrophy": (_atrophy, 15.0),
-    "regional": (_regional, 1.5 * REGIONAL_EDGE_MM),
-}
-"""How each kind is made, and how far beyond its shape it may reach, mm."""
