@@ -105,6 +105,16 @@ def test_a_dark_lesion_is_found_by_the_darker_side_of_the_map(made: Evaluation) 
     assert bright["pooled_ap_brighter"] > 3 * bright["pooled_ap_darker"]
 
 
+def test_pictures_show_the_patients_left_on_the_right(made: Evaluation) -> None:
+    (index,) = rows(made.cases, case="case-005", model="tiny").index
+    scan, reconstruction, _ = made.measured[index].picture.astype(int)
+    outline = made.measured[index].outline
+    columns = np.flatnonzero(outline.any(axis=0))
+    assert columns.min() > outline.shape[1] / 2
+    assert scan[outline].mean() < scan[outline[:, ::-1]].mean() - 30, "the ball is dark"
+    assert scan[outline].mean() < reconstruction[outline].mean() - 30
+
+
 def test_every_healthy_person_gets_a_lesion_of_every_kind_and_the_ill_none(
     made: Evaluation,
 ) -> None:
@@ -185,7 +195,13 @@ def test_real_shapes_are_laid_into_the_scan(
     i, j, k = np.rint(where[:3]).astype(int)
     shape[i - 1 : i + 2, j - 1 : j + 2, k - 1 : k + 2] = 1
     write_volume(tmp_path / "shapes" / "a.nii.gz", Volume.from_array(shape, grid.affine))
-    case = read_cases(folder / "cases.tsv")[0]
+    # The person lies elsewhere in the scanner: shapes follow the head, not the scanner.
+    head = phantom(30)
+    elsewhere = head.affine.copy()
+    elsewhere[:3, 3] += (45, -30, 20)
+    write_volume(tmp_path / "moved.nii.gz", Volume.from_array(head.data, elsewhere))
+    (tmp_path / "t.tsv").write_text("path\nmoved.nii.gz\n")
+    (case,) = read_cases(tmp_path / "t.tsv")
     made = evaluate([case], [model], seeds=1, device="cpu", shapes=tmp_path / "shapes")
     (index,) = rows(made.cases, kind="hypointense").index
     assert made.cases["lesion_ml"][index] == pytest.approx(27 * 0.512, rel=0.4)
