@@ -229,6 +229,24 @@ def test_a_defect_is_one_line_and_the_traceback_only_with_debug(
     assert "Traceback" in run("--debug", *arguments).stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--set", "objective.beat=1"), "TRN-007"),
+        (("--set", "objective.beta=lots"), "TRN-007"),
+        (("--balance", "handedness"), "COH-007"),
+    ],
+)
+def test_train_refuses_a_slip_before_any_work(
+    tmp_path: Path, phantom_cohort: Path, words: tuple[str, ...], says: str
+) -> None:
+    out = tmp_path / "model.safetensors"
+    result = run("train", phantom_cohort, "--out", out, "--preset", "brain-8mm", *words)
+    assert result.exit_code == 1
+    assert says in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_train_refuses_a_wrong_ending_before_anything_else(tmp_path: Path) -> None:
     result = run("train", tmp_path, "--out", tmp_path / "model.pt")
     assert result.exit_code == 1
@@ -242,13 +260,20 @@ def test_train_writes_a_model_that_inspect_reads(
     result = run(
         *("train", phantom_cohort, "--out", out, "--preset", "brain-8mm", "--max-minutes", 0.05),
         *("--template", phantom_template, "--seed", 3, "--title", "Mine", "--device", "cpu"),
+        *("--set", "objective.ssim=0.1", "--set", "widths=8,16,16", "--balance", "subject"),
     )
     assert result.exit_code == 0, result.stderr
     assert "Mine" in result.stdout
+    assert "latents: " in result.stdout
+    assert "distance from N(0, I)" in result.stdout
     assert "ELBO" in result.stderr
     assert "nats" in result.stderr
     card = json.loads(run("inspect", out, "--json").stdout)
     assert card["training"]["seed"] == 3
+    assert card["objective"]["ssim"] == 0.1
+    assert card["vae"]["widths"] == [8, 16, 16]
+    wanted = "--set objective.ssim=0.1 --set widths=8,16,16 --set balance_by=subject"
+    assert wanted in card["training"]["command"]
     assert card["sha256"] in result.stdout
 
 

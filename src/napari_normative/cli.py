@@ -143,6 +143,21 @@ def train(
     ],
     out: Annotated[Path, typer.Option(help="The model file to write (.safetensors).")],
     preset: Annotated[str, typer.Option(help="Size of network and spacing.")] = "brain-2mm",
+    balance: Annotated[
+        str | None,
+        typer.Option(
+            help="Columns of the table, e.g. site,age: rare groups are drawn more often.",
+            metavar="COLUMNS",
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Change a value of the preset, e.g. objective.beta=0.3; may be repeated.",
+            metavar="NAME=VALUE",
+        ),
+    ] = None,
     max_minutes: Annotated[
         float | None, typer.Option(min=0.0, help="Stop training after this time; then calibrate.")
     ] = None,
@@ -165,13 +180,16 @@ def train(
     quiet: QuietOption = False,
 ) -> None:
     """Train a normative model on healthy scans, calibrate it and write one file."""
+    from napari_normative.engine.presets import settings_from
     from napari_normative.engine.train import fit
 
+    changes = settings_from(settings or [], balance)
     with Bar(quiet) as bar:
         made = fit(
             cohort,
             out,
             preset=preset,
+            changes=changes,
             max_minutes=max_minutes,
             seed=seed,
             resume=resume,
@@ -184,7 +202,8 @@ def train(
             progress=bar.train,
         )
     if not quiet:
-        typer.echo(f"{out}: {made.card.one_line()}\nsha256 {made.digest}\n{NOTICE}")
+        typer.echo(f"{out}: {made.card.one_line()}\n{made.card.calibration.latents_line()}")
+        typer.echo(f"sha256 {made.digest}\n{NOTICE}")
 
 
 app.command()(guarded(evaluate))

@@ -113,7 +113,8 @@ def test_hypointense_goes_nearly_to_fluid_and_never_brightens() -> None:
     core = ball(image.shape, (20, 25, 20), 4)
     assert made.image[core].mean() == pytest.approx(100 - 0.9 * 80, abs=4)
     assert 2 < made.image[core].std() < 10  # uneven
-    assert (made.image <= image).all()
+    in_fluid = simulate(image, mask, ball(image.shape, (6, 6, 20), 3), 2.0, "hypointense").image
+    assert (made.image <= image).all() and (in_fluid <= image).all()
 
 
 def test_hyperintense_is_above_the_brightest_tissue_and_never_darkens() -> None:
@@ -250,6 +251,8 @@ def test_seeds_differ(scan: np.ndarray, mask: np.ndarray, shape: np.ndarray) -> 
     one, two = put(scan, shape, "hypointense", seed=1), put(scan, shape, "hypointense", seed=2)
     assert np.abs(one.image - two.image)[shape].mean() > 0.5
     shapes = [drawn_shape(mask, 10.0, SPACING_MM, seed=s) for s in (1, 2)]
+    first, second = (np.argwhere(s).mean(axis=0) for s in shapes)
+    assert np.abs(first - second).max() > 3  # another place too
     assert not (shapes[0] == shapes[1]).all()
     assert (shapes[0] == drawn_shape(mask, 10.0, SPACING_MM, seed=1)).all()
 

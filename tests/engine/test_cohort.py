@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_normative.engine.cohort import SPLITS, counts, read_cohort
+from napari_normative.engine.cohort import SPLITS, counts, groups, read_cohort
 from napari_normative.errors import CohortError
 
 
@@ -94,3 +94,45 @@ def test_a_folder_names_person_and_site(phantom_cohort: Path) -> None:
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CohortError, match="COH-001"):
         read_cohort(tmp_path)
+
+
+def balanced(tmp_path: Path, cells: list[str], column: str = "age") -> list[str]:
+    """Return the band of everybody in a cohort with one more column."""
+    rows = [f"s{i}.nii\tsub-{i}\ta\t\t{cell}" for i, cell in enumerate(cells)]
+    people = read_cohort(table(tmp_path, rows, f"path\tsubject\tsite\tsplit\t{column}"))
+    assert [person.more[column] for person in people] == cells
+    return [group[0] for group in groups(people, [column])]
+
+
+def test_ages_are_grouped_by_decade_and_the_unknown_apart(tmp_path: Path) -> None:
+    ages = ["20", "29.9", "30", "41", "52", "63", "74", "85", "", "39", "40", "50"]
+    assert balanced(tmp_path, ages) == [
+        "20s", "20s", "30s", "40s", "50s", "60s", "70s", "80s", "", "30s", "40s", "50s",
+    ]  # fmt: skip
+
+
+def test_other_numbers_are_cut_at_their_quartiles_and_words_are_not_cut(tmp_path: Path) -> None:
+    volumes = [str(1000 + i) for i in range(20)]
+    assert Counter(balanced(tmp_path, volumes, "volume_ml")) == {
+        f"quarter {i}": 5 for i in (1, 2, 3, 4)
+    }
+    words = ["f", "m"] * 10
+    assert balanced(tmp_path, words, "sex") == words
+    few = ["1.5", "3"] * 10
+    assert balanced(tmp_path, few, "tesla") == few
+
+
+def test_groups_are_those_of_all_columns_together(tmp_path: Path) -> None:
+    rows = [f"s{i}.nii\tsub-{i}\t{'ab'[i % 2]}\t\t{'fm'[i // 10]}" for i in range(20)]
+    people = read_cohort(table(tmp_path, rows, "path\tsubject\tsite\tsplit\tsex"))
+    assert Counter(groups(people, ["site", "sex"])) == {
+        ("a", "f"): 5, ("b", "f"): 5, ("a", "m"): 5, ("b", "m"): 5,
+    }  # fmt: skip
+    assert set(groups(people, [])) == {()}
+
+
+def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
+    rows = [f"s{i}.nii\tsub-{i}\ta\t\tf" for i in range(20)]
+    people = read_cohort(table(tmp_path, rows, "path\tsubject\tsite\tsplit\tsex"))
+    with pytest.raises(CohortError, match=r"COH-007.*'age'.*site, sex"):
+        groups(people, ["age"])

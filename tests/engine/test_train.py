@@ -9,13 +9,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from napari_normative.core.augment import AugmentConfig, augment
 from napari_normative.engine import loop
-from napari_normative.engine.cohort import read_cohort
+from napari_normative.engine.cohort import Person, read_cohort
 from napari_normative.engine.model import load_model
 from napari_normative.engine.presets import Preset
 from napari_normative.engine.train import TrainProgress, fit
@@ -134,6 +135,67 @@ def test_a_checkpoint_of_another_seed_is_refused(
         fitted(tiny_model_path, phantom_cohort, phantom_template, tiny_preset, resume=True, seed=5)
 
 
+def test_a_checkpoint_of_other_draws_is_refused(
+    tmp_path: Path, phantom_cohort: Path, phantom_template: Path, tiny_preset: Preset
+) -> None:
+    """The column people are balanced by decides what a step does, so it is part of a run."""
+    cohort = tmp_path / "cohort.tsv"
+    paths = sorted(phantom_cohort.glob("*.nii.gz"))
+
+    def write(coils: str) -> None:
+        rows = [f"{path}\ts\t{coils[i % len(coils)]}" for i, path in enumerate(paths)]
+        cohort.write_text("\n".join(["path\tsite\tcoil", *rows]) + "\n")
+
+    preset = tiny_preset.model_copy(update={"steps": 2, "balance_by": ("coil",)})
+    out = tmp_path / "m.safetensors"
+    write("aab")
+    fitted(out, cohort, phantom_template, preset)
+    fitted(out, cohort, phantom_template, preset, resume=True)
+    write("a")
+    with pytest.raises(TrainingError, match="TRN-003"):
+        fitted(out, cohort, phantom_template, preset, resume=True)
+
+
+@pytest.mark.parametrize("change", ["gaussian-map", "laplace", "ssim"])
+def test_every_objective_trains_and_the_card_says_which(
+    change: str,
+    tmp_path: Path,
+    phantom_cohort: Path,
+    phantom_template: Path,
+    tiny_preset: Preset,
+    tiny_model_path: Path,
+) -> None:
+    out = tmp_path / "m.safetensors"
+    changes = {"steps": 25}
+    changes |= {"objective.ssim": 0.5} if change == "ssim" else {"objective.likelihood": change}
+    shutil.copytree(
+        tiny_model_path.with_name(tiny_model_path.name + ".work") / "prepared",
+        tmp_path / "m.safetensors.work" / "prepared",
+    )
+    fitted(out, phantom_cohort, phantom_template, tiny_preset, changes=changes)
+    model = load_model(out)
+    assert model.card.objective.likelihood == (change if change != "ssim" else "gaussian")
+    assert model.card.objective.ssim == (0.5 if change == "ssim" else 0.0)
+    assert all(
+        f"--set {name}={value}" in model.card.training.command for name, value in changes.items()
+    )
+    assert model.card.beats_mean_image()
+    curve = [point.reconstruction_nats for point in model.card.training.curves]
+    assert np.mean(curve[-5:]) < np.mean(curve[:5])
+    if change == "gaussian-map":
+        sigma = model.network("cpu").log_sigma
+        assert sigma is not None
+        inside = sigma.detach().exp().numpy()[0][model.template.mask]
+        assert np.quantile(inside, 0.9) > 1.5 * np.quantile(inside, 0.1)  # places differ
+
+
+def test_the_card_says_how_the_latents_are(tiny_model_path: Path) -> None:
+    facts = load_model(tiny_model_path).card.calibration
+    assert facts.latent_aggregate_kl_nats is not None
+    assert 0 <= facts.latent_aggregate_kl_nats < facts.latent_total_kl_nats
+    assert f"{facts.latent_active} active" in facts.latents_line()
+
+
 def test_cancel_keeps_a_checkpoint(
     tmp_path: Path, phantom_cohort: Path, phantom_template: Path, tiny_preset: Preset
 ) -> None:
@@ -220,22 +282,22 @@ def test_an_unknown_preset_names_the_known(tmp_path: Path) -> None:
         fit(tmp_path, tmp_path / "m.safetensors", preset="brain-9mm")
 
 
-def test_small_sites_are_drawn_more_often(tiny_preset: Preset) -> None:
-    class Cohort:
-        people = [type("P", (), {"site": "big", "split": "train"})() for _ in range(90)] + [
-            type("P", (), {"site": "small", "split": "train"})() for _ in range(10)
-        ]
+def test_small_groups_are_drawn_more_often(tiny_preset: Preset) -> None:
+    people = [
+        Person(Path(f"{i}"), f"{i}", "big" if i < 90 else "small", "train", {"sex": "FM"[i % 2]})
+        for i in range(100)
+    ]
+    cohort = SimpleNamespace(people=people, select=lambda *splits: list(range(100)))
 
-        def select(self, *splits: str) -> list[int]:
-            return list(range(100))
-
-    def share(balance: float) -> float:
-        preset = tiny_preset.model_copy(update={"site_balance": balance, "steps": 500})
-        drawn = [i for people in loop.Steps(Cohort(), preset, 0, 0) for i in people]  # type: ignore[arg-type]
+    def share(balance: float, by: tuple[str, ...] = ("site",)) -> float:
+        preset = tiny_preset.model_copy(update={"balance": balance, "balance_by": by, "steps": 500})
+        drawn = [i for people in loop.Steps(cohort, preset, 0, 0) for i in people]  # type: ignore[arg-type]
         return float(np.mean(np.array(drawn) >= 90))
 
     assert share(0.0) == pytest.approx(0.1, abs=0.03)
     assert share(1.0) == pytest.approx(0.5, abs=0.05)
+    assert share(1.0, ("sex",)) == pytest.approx(0.1, abs=0.03)
+    assert share(1.0, ()) == pytest.approx(0.1, abs=0.03)
 
 
 def test_augmentation_keeps_target_whole_and_is_seeded() -> None:

@@ -65,7 +65,11 @@ class HeldOut(_Record):
 
 
 class CalibrationFacts(_Record):
-    """Where thresholds and p values come from."""
+    """Where thresholds and p values come from; what the latents of training people do.
+
+    ``latent_aggregate_kl_nats`` is the part of the total that is distance of the cohort's
+    latents, taken together, from N(0, I).
+    """
 
     n_a: int
     n_b: int
@@ -73,6 +77,14 @@ class CalibrationFacts(_Record):
     false_per_scan: float
     latent_total_kl_nats: float
     latent_active: int
+    latent_aggregate_kl_nats: float | None = None
+
+    def latents_line(self) -> str:
+        """Return in a line whether the latents are in use."""
+        line = f"latents: {self.latent_active} active, {self.latent_total_kl_nats:g} nats"
+        if self.latent_aggregate_kl_nats is None:
+            return line
+        return f"{line}, of them {self.latent_aggregate_kl_nats:g} distance from N(0, I)"
 
 
 class ModelCard(_Record):

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+Likelihood = Literal["gaussian", "laplace", "gaussian-map"]
+
 
 class VAEConfig(BaseModel):
     """Architecture only.
@@ -29,6 +31,17 @@ class VAEConfig(BaseModel):
         Block size of the grid on which the linear branch works; 0 for no branch.
     linear_voxels : int
         Number of foreground voxels of that grid.
+    sigma_map : bool
+        The decoder carries a log σ per voxel (dense form only).
+    local_edge : int
+        Edge of the overlapping blocks of the linear branch's grid that carry latents of their
+        own, even; 0 for no local level.
+    local_size : int
+        Latents per block.
+    local_blocks : int
+        Number of blocks; their mirror images, where the cohort was mirrored, not counted.
+    local_mirrored : bool
+        Blocks of the second half of the first axis are mirror images of the first.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,6 +55,11 @@ class VAEConfig(BaseModel):
     bottleneck: int = Field(32, ge=1)
     linear_factor: int = Field(0, ge=0)
     linear_voxels: int = Field(0, ge=0)
+    sigma_map: bool = False
+    local_edge: int = Field(0, ge=0)
+    local_size: int = Field(0, ge=0)
+    local_blocks: int = Field(0, ge=0)
+    local_mirrored: bool = True
 
     @property
     def stride(self) -> int:
@@ -60,10 +78,19 @@ class VAEConfig(BaseModel):
             raise ValueError(f"shape {self.shape} is not divisible by the stride {self.stride}")
         if self.linear_factor and self.latent != "dense":
             raise ValueError("the linear branch needs the dense latent")
+        if self.sigma_map and self.latent != "dense":
+            raise ValueError("a map of σ needs the dense latent: voxels of one place in the body")
         if self.linear_factor and any(n % self.linear_factor for n in self.shape):
             raise ValueError(f"shape {self.shape} is not divisible by {self.linear_factor}")
         if bool(self.linear_factor) != bool(self.linear_voxels):
             raise ValueError("linear_factor and linear_voxels are given together or not at all")
+        if self.local_edge:
+            step = self.local_edge // 2
+            coarse = [n // self.linear_factor for n in self.shape] if self.linear_factor else [1]
+            if self.local_edge % 2 or any(n % step or n < self.local_edge for n in coarse):
+                raise ValueError(f"blocks of edge {self.local_edge} do not tile the linear grid")
+            if self.channels != 1 or not self.local_size or not self.local_blocks:
+                raise ValueError("a local level needs one channel, a size and a number of blocks")
         return self
 
 
@@ -72,8 +99,11 @@ class ObjectiveConfig(BaseModel):
 
     Attributes
     ----------
-    likelihood : {"gaussian", "laplace"}
-        Of a voxel given the reconstruction, with the scale that is optimal for the batch.
+    likelihood : {"gaussian", "laplace", "gaussian-map"}
+        Of a voxel given the reconstruction: with the scale that is optimal for the batch, or
+        with a learned σ per voxel.
+    ssim : float
+        Weight of 1 - SSIM, nats per voxel; 0 for none.
     beta : float
         Weight of the KL; 1 is the ELBO, 0 a plain autoencoder.
     free_nats : float
@@ -84,7 +114,8 @@ class ObjectiveConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    likelihood: Literal["gaussian", "laplace"] = "gaussian"
+    likelihood: Likelihood = "gaussian"
+    ssim: float = Field(0.0, ge=0)
     beta: float = Field(1.0, ge=0)
     free_nats: float = Field(0.05, ge=0)
     warmup: float = Field(0.2, ge=0, le=1)

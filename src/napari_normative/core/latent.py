@@ -1,4 +1,4 @@
-"""The cohort's latents: their Gaussian, and draws from it."""
+"""The cohort's latents: their Gaussian, draws from it, and whether they are in use."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from napari_normative.volume import FloatArray
+
+ACTIVE_NATS = 0.01
+"""A latent direction whose mean KL exceeds this is counted as active."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +53,14 @@ class AggregatedPosterior:
         spread = noise @ self.cholesky.T if dense else noise * self.cholesky
         return (self.mean + temperature * spread).astype(np.float32)
 
+    def prior_kl_nats(self) -> float:
+        """Return KL(this Gaussian || N(0, I)): how far draws from N(0, I) are from the cohort."""
+        factor = self.cholesky.astype(np.float64)
+        dense = factor.ndim == 2 and self.mean.ndim == 1
+        scale = np.maximum(np.diag(factor) if dense else factor, 1e-12)
+        spread = (factor**2).sum() + (self.mean.astype(np.float64) ** 2).sum()
+        return float(0.5 * (spread - self.mean.size) - np.log(scale).sum())
+
     def distance(self, mean: FloatArray) -> float:
         """Return the Mahalanobis distance of a latent, over its expectation (1 is usual)."""
         centred = (mean - self.mean).astype(np.float64)
@@ -58,3 +69,41 @@ class AggregatedPosterior:
         else:
             white = centred / np.maximum(self.cholesky, 1e-6)
         return float(np.sqrt((white**2).mean()))
+
+
+@dataclass(frozen=True)
+class LatentHealth:
+    """What the latents carry, over a cohort.
+
+    The total is what a person's latent says about the person, plus the distance of the cohort
+    as a whole from the prior: total = mutual information + KL(aggregate || N(0, I)).
+
+    Attributes
+    ----------
+    total_kl_nats : float
+        Mean KL(q(z|x) || N(0, I)).
+    active : int
+        Directions whose mean KL exceeds ``ACTIVE_NATS``.
+    aggregate_kl_nats : float
+        KL of the Gaussian with the aggregated posterior's moments.
+    """
+
+    total_kl_nats: float
+    active: int
+    aggregate_kl_nats: float
+
+
+def latent_health(means: FloatArray, variances: FloatArray) -> LatentHealth:
+    """Return the health of the latents of n people, both of shape (n, ...).
+
+    References
+    ----------
+    .. [1] Hoffman & Johnson, ELBO surgery, NIPS workshop on advances in approximate Bayesian
+       inference, 2016.
+    """
+    kl = 0.5 * (means**2 + variances - 1 - np.log(variances)).mean(axis=0, dtype=np.float64)
+    return LatentHealth(
+        total_kl_nats=float(kl.sum()),
+        active=int((kl > ACTIVE_NATS).sum()),
+        aggregate_kl_nats=AggregatedPosterior.fit(means, variances).prior_kl_nats(),
+    )

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from napari_normative.core.config import ObjectiveConfig
+from napari_normative.core.latent import ACTIVE_NATS
 from napari_normative.core.vae import Latent
 
 LOG_SIGMA_FLOOR = -4.0
-ACTIVE_NATS = 0.01
-"""A latent direction whose mean KL exceeds this is counted as active."""
+HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
+SSIM_WINDOW = 5
 
 
 class Terms(NamedTuple):
     """Batch means, nats per volume.
 
-    ``loss`` is what training minimises (with β and free bits); ``elbo`` is the plain bound
-    ``-reconstruction - kl``. ``scale`` is the likelihood's σ or b in model units.
+    ``loss`` is what training minimises (with β, free bits and SSIM); ``elbo`` is the plain
+    bound ``-reconstruction - kl``. ``scale`` is the likelihood's σ or b in model units.
     """
 
     loss: Tensor
@@ -42,39 +44,96 @@ def kl_divergence(latent: Latent) -> Tensor:
     return 0.5 * (mean**2 + log_variance.exp() - 1.0 - log_variance)
 
 
-def negative_log_likelihood(
-    x: Tensor, reconstruction: Tensor, mask: Tensor, likelihood: Literal["gaussian", "laplace"]
-) -> tuple[Tensor, Tensor]:
-    """Return nats per volume, shape (N,), and the scale that is optimal for the batch.
+def gaussian(error: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return nats per volume, shape (N,), and the σ that is optimal for the batch.
 
-    Summed over the mask's voxels. With the optimal σ the Gaussian term is
-    ``n (½ log 2πσ² + ½)`` at the batch's own mean square error.
+    With that σ the term is ``n (½ log 2πσ² + ½)`` at the batch's own mean square error.
 
     Parameters
     ----------
-    x, reconstruction : Tensor, shape (N, C, I, J, K)
-    mask : Tensor, broadcastable to ``x``
-        1 where a voxel counts.
-    likelihood : {"gaussian", "laplace"}
+    error, weight : Tensor, shape (N, C, I, J, K)
+        ``error`` is 0 where ``weight`` is.
 
     References
     ----------
     .. [1] Rybkin, Daniilidis & Levine, Simple and Effective VAE Training with Calibrated
        Decoders, ICML 2021.
     """
-    weight = mask.expand_as(x)
-    error = (x - reconstruction) * weight
     count = weight.flatten(1).sum(1)
-    if likelihood == "gaussian":
-        squared = (error**2).flatten(1).sum(1)
-        log_scale = 0.5 * torch.log(squared.sum() / count.sum() + 1e-12)
-        log_scale = log_scale.clamp_min(LOG_SIGMA_FLOOR)
-        constant = log_scale + 0.5 * math.log(2 * math.pi)
-        return 0.5 * squared * torch.exp(-2 * log_scale) + count * constant, log_scale.exp()
+    squared = (error**2).flatten(1).sum(1)
+    log_scale = 0.5 * torch.log(squared.sum() / count.sum() + 1e-12)
+    log_scale = log_scale.clamp_min(LOG_SIGMA_FLOOR)
+    constant = log_scale + HALF_LOG_TAU
+    return 0.5 * squared * torch.exp(-2 * log_scale) + count * constant, log_scale.exp()
+
+
+def laplace(error: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return nats per volume, shape (N,), and the b that is optimal for the batch.
+
+    Arguments as for :func:`gaussian`.
+    """
+    count = weight.flatten(1).sum(1)
     absolute = error.abs().flatten(1).sum(1)
     log_scale = torch.log(absolute.sum() / count.sum() + 1e-12).clamp_min(LOG_SIGMA_FLOOR)
     constant = log_scale + math.log(2.0)
     return absolute * torch.exp(-log_scale) + count * constant, log_scale.exp()
+
+
+def gaussian_map(error: Tensor, weight: Tensor, log_sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """Return nats per volume, shape (N,), for a σ per voxel, and σ's root mean square.
+
+    σ² = exp(2 ``log_sigma``) + exp(2 ``LOG_SIGMA_FLOOR``): a floor that never stops the
+    gradient. At the optimum σ² is the mean square error of the voxel, or the floor.
+
+    Parameters
+    ----------
+    error, weight : Tensor, shape (N, C, I, J, K)
+    log_sigma : Tensor, shape (C, I, J, K)
+    """
+    variance = torch.exp(2 * log_sigma) + math.exp(2 * LOG_SIGMA_FLOOR)
+    nats = 0.5 * error**2 / variance + weight * (0.5 * torch.log(variance) + HALF_LOG_TAU)
+    mean_square = (weight * variance).sum() / weight.sum().clamp_min(1)
+    return nats.flatten(1).sum(1), mean_square.sqrt()
+
+
+def ssim_map(x: Tensor, reconstruction: Tensor, mask: Tensor) -> Tensor:
+    """Return the local structural similarity, shape (N, C, I, J, K).
+
+    Cubes of ``SSIM_WINDOW`` voxels, weighed by the mask, so that nothing outside has a say;
+    constants for a range of 1 model unit.
+
+    Parameters
+    ----------
+    x, reconstruction : Tensor, shape (N, C, I, J, K)
+    mask : Tensor, broadcastable to ``x``
+
+    References
+    ----------
+    .. [1] Wang et al., Image quality assessment: from error visibility to structural
+       similarity, IEEE Trans. Image Process. 13:600-612, 2004.
+    """
+    weight = mask.expand_as(x)
+    share = _box_sum(weight).clamp_min(1.0)
+
+    def local(values: Tensor) -> Tensor:
+        return _box_sum(values * weight) / share
+
+    a, b = local(x), local(reconstruction)
+    var_a, var_b = local(x * x) - a * a, local(reconstruction * reconstruction) - b * b
+    covariance = local(x * reconstruction) - a * b
+    c1, c2 = 0.01**2, 0.03**2
+    similar = (2 * a * b + c1) * (2 * covariance + c2)
+    return similar / ((a * a + b * b + c1) * (var_a + var_b + c2))
+
+
+def _box_sum(x: Tensor) -> Tensor:
+    """Sum over cubes around every voxel, 0 beyond the grid; deterministic on every device."""
+    reach = SSIM_WINDOW // 2
+    for axis in (2, 3, 4):
+        padding = [0, 0] * (4 - axis) + [reach, reach]
+        padded = F.pad(x, padding)
+        x = sum((padded.narrow(axis, k, x.shape[axis]) for k in range(SSIM_WINDOW)), 0 * x)
+    return x
 
 
 def evaluate(
@@ -84,8 +143,11 @@ def evaluate(
     mask: Tensor,
     config: ObjectiveConfig,
     progress: float = 1.0,
+    log_sigma: Tensor | None = None,
 ) -> Terms:
     """Return the objective of a batch.
+
+    Sums run over the mask's voxels and all latent directions.
 
     Parameters
     ----------
@@ -95,8 +157,17 @@ def evaluate(
     config : ObjectiveConfig
     progress : float
         Share of training done, 0 to 1; sets the KL's warm-up.
+    log_sigma : Tensor, shape (C, I, J, K), optional
+        The network's, for the likelihood ``gaussian-map``.
     """
-    nll, scale = negative_log_likelihood(x, reconstruction, mask, config.likelihood)
+    weight = mask.expand_as(x)
+    error = (x - reconstruction) * weight
+    if config.likelihood == "gaussian-map":
+        if log_sigma is None:
+            raise ValueError("gaussian-map needs a network with a map of σ")
+        nll, scale = gaussian_map(error, weight, log_sigma)
+    else:
+        nll, scale = (gaussian if config.likelihood == "gaussian" else laplace)(error, weight)
     per_direction = kl_divergence(latent)
     kl = per_direction.flatten(1).sum(1).mean()
     mean_kl = per_direction.mean(0)
@@ -104,8 +175,12 @@ def evaluate(
     penalty = mean_kl.clamp_min(config.free_nats).sum()
     warm = min(1.0, progress / config.warmup) if config.warmup > 0 else 1.0
     reconstruction_nats = nll.mean()
+    loss = reconstruction_nats + warm * config.beta * penalty
+    if config.ssim > 0:
+        unlike = (1 - ssim_map(x, reconstruction, mask)) * weight
+        loss = loss + config.ssim * unlike.flatten(1).sum(1).mean()
     return Terms(
-        loss=reconstruction_nats + warm * config.beta * penalty,
+        loss=loss,
         elbo=-(reconstruction_nats + kl),
         reconstruction=reconstruction_nats,
         kl=kl,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import bisect
 import hashlib
-from dataclasses import dataclass
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +17,8 @@ from napari_normative.io.nifti import find_volumes, stem
 
 SPLITS = ("train", "calibration-a", "calibration-b", "test")
 SHARES = (0.7, 0.1, 0.1, 0.1)
+MANY = 8
+"""Different numbers in a column above which they are cut into bands."""
 MINIMUM = {"train": 4, "calibration-a": 2, "calibration-b": 2, "test": 1}
 
 
@@ -26,19 +32,23 @@ class Person:
     subject, site : str
     split : str
         One of ``SPLITS``.
+    more : mapping
+        The other columns of the table, as text; empty where the table is.
     """
 
     path: Path
     subject: str
     site: str
     split: str
+    more: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 def read_cohort(source: str | Path, *, seed: int = 0) -> list[Person]:
     """Return the people of a folder, a glob pattern or a TSV table.
 
     A table needs the column ``path`` (relative to the table's folder) and may have
-    ``subject``, ``site``, ``split`` (and any others, which are kept out of the model).
+    ``subject``, ``site``, ``split`` and any others (``sex``, ``age``), which people can be
+    balanced by and which are kept out of the model.
     Without ``subject`` the first part of the file name up to ``_`` names the person,
     without ``site`` the folder names the site. People without ``split`` are split by
     person, alike within every site, by ``seed``.
@@ -75,8 +85,10 @@ def read_cohort(source: str | Path, *, seed: int = 0) -> list[Person]:
     table["site"] = [s or p.parent.name for s, p in zip(table["site"], paths, strict=True)]
     _check_splits(table, path.name)
     _assign_splits(table, seed)
-    columns = (table[name].tolist() for name in ("subject", "site", "split"))
-    people = [Person(*row) for row in zip(paths, *columns, strict=True)]
+    named = ("subject", "site", "split")
+    more = table.drop(columns=["path", *named]).to_dict("records")
+    columns = (table[name].tolist() for name in named)
+    people = [Person(*row) for row in zip(paths, *columns, more, strict=True)]
     require_enough(people, path.name)
     return people
 
@@ -93,6 +105,47 @@ def require_enough(people: list[Person], name: str) -> None:
                 "a useful model needs fifty or more.",
                 subject=name,
             )
+
+
+def groups(people: Sequence[Person], columns: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return the group of every person: the values of some columns, numbers in bands.
+
+    A column of numbers with more than ``MANY`` different values is cut: ``age`` by decades,
+    others at the quartiles of the people given. Empty cells are a group of their own.
+
+    Raises
+    ------
+    CohortError
+        ``COH-007`` when the table has no such column.
+    """
+    found: list[list[str]] = []
+    for column in columns:
+        if column in {"subject", "site"}:
+            found.append([str(getattr(person, column)) for person in people])
+            continue
+        known = {name for person in people for name in person.more}
+        if column not in known:
+            raise CohortError(
+                "COH-007",
+                f"there is no column {column!r} to balance by",
+                f"Choose among {', '.join(['site', *sorted(known)])}.",
+            )
+        found.append(_bands(column, [person.more.get(column, "").strip() for person in people]))
+    return list(zip(*found, strict=True)) if found else [()] * len(people)
+
+
+def _bands(column: str, cells: list[str]) -> list[str]:
+    try:
+        numbers = [float(cell) if cell else math.nan for cell in cells]
+    except ValueError:
+        return cells
+    given = sorted({n for n in numbers if math.isfinite(n)})
+    if len(given) <= MANY:
+        return cells
+    if column == "age":
+        return [f"{n // 10 * 10:g}s" if math.isfinite(n) else "" for n in numbers]
+    cuts = statistics.quantiles((n for n in numbers if math.isfinite(n)), n=4)
+    return [f"quarter {bisect.bisect(cuts, n) + 1}" if math.isfinite(n) else "" for n in numbers]
 
 
 def counts(people: list[Person]) -> dict[str, dict[str, int]]:

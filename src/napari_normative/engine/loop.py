@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from napari_normative.core.augment import augment
 from napari_normative.core.card import CurvePoint
 from napari_normative.core.objective import Terms, evaluate
 from napari_normative.core.vae import VAE, Latent
+from napari_normative.engine.cohort import groups
 from napari_normative.engine.prepared import PreparedCohort
 from napari_normative.engine.presets import Preset
 from napari_normative.errors import CancelledError, TrainingError
@@ -35,15 +38,16 @@ LARGEST_SKIP = 3
 class Steps(Dataset[list[int]]):
     """Which people a step sees: a function of seed and step alone, so that runs resume exactly.
 
-    Sites are drawn with weight ``n ** (1 - balance)``.
+    Groups of n people are drawn with weight ``n ** (1 - balance)``.
     """
 
     def __init__(self, cohort: PreparedCohort, preset: Preset, seed: int, first: int) -> None:
         self.train = cohort.select("train")
         self.batch, self.seed, self.first = preset.batch, seed, first
         self.last = preset.steps
-        sites = [cohort.people[i].site for i in self.train]
-        weight = np.array([sites.count(s) ** -preset.site_balance for s in sites])
+        found = groups([cohort.people[i] for i in self.train], preset.balance_by)
+        sizes = Counter(found)
+        weight = np.array([sizes[group] ** -preset.balance for group in found])
         self.weight = weight / weight.sum()
 
     def __len__(self) -> int:
@@ -113,7 +117,9 @@ class Trainee(pl.LightningModule):
         noise = torch.randn(latent.mean.shape, generator=generator).to(self.device)
         z = latent.mean + noise * torch.exp(0.5 * latent.log_variance)
         out = self.network.decode(z).float()
-        terms = evaluate(target, out, latent, mask, self.preset.objective, progress)
+        terms = evaluate(
+            target, out, latent, mask, self.preset.objective, progress, self.network.log_sigma
+        )
         voxels = mask.sum() / len(mask)
         optimizer = self.optimizers()
         optimizer.zero_grad()  # type: ignore[union-attr]
@@ -157,9 +163,7 @@ class Trainee(pl.LightningModule):
             "minutes": self.minutes(),
             "rate_factor": self.rate_factor,
             "checks": self.checks,
-            "cohort": self.cohort.digest,
-            "preset": self.preset.model_dump(mode="json"),
-            "seed": self.seed,
+            **self._identity(),
             "curves": [point.model_dump() for point in self.curves],
         }
         self._saved = time.monotonic()
@@ -177,8 +181,8 @@ class Trainee(pl.LightningModule):
         if found is None:
             return False
         tensors, facts = found
-        here = (self.cohort.digest, self.preset.model_dump(mode="json"), self.seed)
-        if (facts["cohort"], facts["preset"], facts["seed"]) != here:
+        here = self._identity()
+        if {key: facts.get(key) for key in here} != here:
             raise TrainingError(
                 "TRN-003",
                 "the checkpoint belongs to another cohort, preset or seed",
@@ -190,6 +194,16 @@ class Trainee(pl.LightningModule):
         self.checks = int(facts["checks"])  # type: ignore[call-overload]
         self.curves = [CurvePoint(**point) for point in facts["curves"]]  # type: ignore[attr-defined]
         return True
+
+    def _identity(self) -> dict[str, object]:
+        """Return all that decides what a step does; how often whom, too."""
+        weight = Steps(self.cohort, self.preset, self.seed, 0).weight
+        return {
+            "cohort": self.cohort.digest,
+            "draws": hashlib.sha256(weight.tobytes()).hexdigest(),
+            "preset": self.preset.model_dump(mode="json"),
+            "seed": self.seed,
+        }
 
     def _copies(self) -> tuple[tuple[str, VAE], ...]:
         return ("network.", self.network), ("average.", self.average)

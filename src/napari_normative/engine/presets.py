@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from napari_normative.core.augment import AugmentConfig
 from napari_normative.core.config import ObjectiveConfig
 from napari_normative.core.preprocess import PreprocessConfig
 from napari_normative.core.score import ScoreConfig
+from napari_normative.errors import TrainingError
 
 
 class Preset(BaseModel):
@@ -22,12 +24,17 @@ class Preset(BaseModel):
     template : {"mni152", "none"}
         What scans are first aligned to, unless ``--template`` names a file.
     latent : {"dense", "spatial"}
-    latent_size, stem, widths, bottleneck, linear_factor
+    latent_size, stem, widths, bottleneck, linear_factor, local_edge, local_size
         As in VAEConfig.
     steps, batch, rate
         Optimiser steps, volumes per step, largest learning rate.
-    site_balance : float
-        0 draws every person alike, 1 every site alike.
+    ema : float
+        Decay of the moving average of the weights.
+    balance_by : tuple of str
+        Columns of the cohort that sort people into groups; see ``cohort.groups``.
+    balance : float
+        A group of n people is drawn with weight n^(1 - balance): 0 draws every person alike,
+        1 every group alike.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,6 +49,8 @@ class Preset(BaseModel):
     widths: tuple[int, ...] = (16, 32, 64, 64)
     bottleneck: int = 32
     linear_factor: int = 0
+    local_edge: int = 0
+    local_size: int = 30
     objective: ObjectiveConfig = ObjectiveConfig()
     augment: AugmentConfig = AugmentConfig()
     score: ScoreConfig = ScoreConfig()
@@ -49,7 +58,50 @@ class Preset(BaseModel):
     batch: int = 8
     rate: float = 1e-3
     ema: float = 0.995
-    site_balance: float = 0.5
+    balance_by: tuple[str, ...] = ("site",)
+    balance: float = Field(0.5, ge=0, le=1)
+
+    def changed(self, changes: Mapping[str, object]) -> Preset:
+        """Return the preset with some values replaced, checked like the rest.
+
+        Parameters
+        ----------
+        changes : mapping
+            Dotted names to values or their text: ``{"objective.beta": "0.3"}``.
+
+        Raises
+        ------
+        TrainingError
+            ``TRN-007`` for a name or a value that does not fit.
+        """
+        made = self.model_dump()
+        for name, value in changes.items():
+            *path, last = name.split(".")
+            place: object = made
+            for key in path:
+                place = place.get(key) if isinstance(place, dict) else None
+            if not isinstance(place, dict) or last not in place or isinstance(place[last], dict):
+                raise TrainingError(
+                    "TRN-007",
+                    f"a preset has no value {name!r}",
+                    "Choose e.g. objective.beta, objective.likelihood, augment.erase, "
+                    "latent_size, steps.",
+                )
+            place[last] = value
+        try:
+            return Preset.model_validate(made)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the preset"
+            raise TrainingError(
+                "TRN-007", f"{where}: {first['msg']}", "Give another value."
+            ) from error
+
+    @model_validator(mode="after")
+    def _map_needs_places(self) -> Preset:
+        if self.objective.likelihood == "gaussian-map" and self.latent != "dense":
+            raise ValueError("a map of σ needs the dense latent: voxels of one place in the body")
+        return self
 
 
 def _brain(spacing_mm: float, **choices: object) -> Preset:
@@ -62,11 +114,23 @@ def _brain(spacing_mm: float, **choices: object) -> Preset:
     return Preset(title="Adult brain", modality="T1-weighted MRI", preprocess=space, **choices)
 
 
+# With about a hundred people larger changes of shape raise the error on others, as does a
+# wide bottleneck; see benchmarks/results/ablations.md.
+_GENTLE = AugmentConfig(field_mm=0.4, shift_mm=0.3, scale=0.004, shear=0.002)
+_FEW_PEOPLE: dict[str, object] = {
+    "latent_size": 64,
+    "bottleneck": 8,
+    "local_edge": 8,
+    "augment": _GENTLE,
+    "steps": 600,
+}
+
 PRESETS: dict[str, Preset] = {
-    "brain-2mm": _brain(2.0, linear_factor=2, steps=2400),
-    "brain-4mm": _brain(4.0, stem=1, linear_factor=1, widths=(16, 32, 64), steps=2400),
+    "brain-2mm": _brain(2.0, linear_factor=2, **_FEW_PEOPLE),
+    "brain-4mm": _brain(4.0, linear_factor=1, widths=(16, 32, 64), **_FEW_PEOPLE),
     "brain-8mm": _brain(
-        8.0, stem=1, linear_factor=1, widths=(16, 32, 32), latent_size=16, steps=300,
+        8.0, stem=1, linear_factor=1, widths=(16, 32, 32), latent_size=16, local_edge=4,
+        local_size=8, augment=_GENTLE, steps=300,
         score=ScoreConfig(scales_mm=(8.0,), tolerance_mm=0.0, erosion_mm=8.0, minimum_ml=1.0),
     ),
     "crop-1mm": Preset(
@@ -85,3 +149,30 @@ PRESETS: dict[str, Preset] = {
     ),
 }  # fmt: skip
 """By name. ``brain-8mm`` trains in seconds: for tests and first looks."""
+
+
+def settings_from(words: Sequence[str], balance: str | None) -> dict[str, object]:
+    """Return the changes that ``--set NAME=VALUE`` and ``--balance COLUMNS`` ask for.
+
+    A value with commas is a list.
+
+    Raises
+    ------
+    TrainingError
+        ``TRN-007`` for a word without ``=``.
+    """
+    changes: dict[str, object] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals:
+            raise TrainingError(
+                "TRN-007", f"{word!r} is no NAME=VALUE", "Write e.g. --set objective.beta=0.3."
+            )
+        changes[name] = _listed(text) if "," in text else text
+    if balance is not None:
+        changes["balance_by"] = _listed(balance)
+    return changes
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

@@ -7,7 +7,7 @@ import datetime
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,15 +23,15 @@ from napari_normative.core.card import (
     TrainingFacts,
 )
 from napari_normative.core.config import VAEConfig
-from napari_normative.core.latent import AggregatedPosterior
+from napari_normative.core.latent import AggregatedPosterior, LatentHealth, latent_health
 from napari_normative.engine.calibrate import calibrate, held_out
-from napari_normative.engine.cohort import counts, read_cohort, require_enough
+from napari_normative.engine.cohort import counts, groups, read_cohort, require_enough
 from napari_normative.engine.device import bf16_is_fast, choose_device
 from napari_normative.engine.infer import versions
 from napari_normative.engine.model import VAE_PREFIX, NormativeModel
 from napari_normative.engine.prepared import PreparedCohort, prepare_cohort
 from napari_normative.engine.presets import PRESETS, Preset
-from napari_normative.engine.start import architecture, start_from_components
+from napari_normative.engine.start import architecture, fit_local_level, start_from_components
 from napari_normative.errors import TrainingError
 from napari_normative.io.checkpoint import Tensors, newest_checkpoint
 from napari_normative.volume import FloatArray
@@ -80,6 +80,7 @@ def fit(
     out: str | Path,
     *,
     preset: str | Preset = "brain-2mm",
+    changes: Mapping[str, object] | None = None,
     max_minutes: float | None = None,
     seed: int = 0,
     resume: bool = False,
@@ -102,6 +103,8 @@ def fit(
         Model file, ``.safetensors``.
     preset : str or Preset
         Name in ``PRESETS``.
+    changes : mapping, optional
+        Values of the preset to replace; see :meth:`Preset.changed`.
     max_minutes : float, optional
         Ends training (not alignment and calibration) after that; the learning rate follows.
     seed : int
@@ -135,12 +138,14 @@ def fit(
             f"Use --out {out.with_suffix('.safetensors').name}.",
             subject=out.name,
         )
+    chosen = chosen.changed(changes or {})
     name = preset if isinstance(preset, str) else "custom"
     folder = Path(workdir) if workdir is not None else out.with_name(out.name + ".work")
     tell = progress or (lambda state: None)
     choice = choose_device(device)
     tell(TrainProgress("check", 0.0, f"{choice.device} ({choice.reason})"))
     people = read_cohort(cohort, seed=seed)
+    groups(people, chosen.balance_by)
     checkpoints = folder / "checkpoints"
     if not resume and newest_checkpoint(checkpoints) is not None:
         raise TrainingError(
@@ -179,10 +184,10 @@ def fit(
     calibration = calibrate(prepared, reconstruct, chosen.score, flip=chosen.augment.flip)
     errors = held_out(prepared, reconstruct)
     posterior = AggregatedPosterior.fit(latents, variances)
-    kl = 0.5 * (latents**2 + variances - 1 - np.log(variances)).mean(axis=0)
+    health = latent_health(latents, variances)
     facts = TrainingFacts(
         preset=name,
-        command=_command(name, max_minutes, seed),
+        command=_command(name, changes or {}, max_minutes, seed),
         seed=seed,
         steps=steps,
         minutes=round(minutes, 1),
@@ -194,7 +199,7 @@ def fit(
         curves=tuple(curves),
     )
     card = _card(out.stem, title, chosen, network.config, prepared, facts, calibration, errors,
-                 float(kl.sum()), int((kl > 0.01).sum()), license_text, credit)  # fmt: skip
+                 health, license_text, credit)  # fmt: skip
     tensors.update(_statistics(prepared, calibration, posterior))
     model = NormativeModel(card, tensors)
     model.save(out)
@@ -253,8 +258,10 @@ def _train(
             "Use a coarser preset, another --device, or close what else uses the memory; with "
             "--resume it goes on from the last checkpoint.",
         ) from error
+    network = trainee.average.cpu().eval()
+    fit_local_level(network, prepared, flip=preset.augment.flip)
     return (
-        trainee.average.cpu().eval(),
+        network,
         trainee.curves,
         trainee.step,
         trainee.minutes(),
@@ -319,8 +326,7 @@ def _card(
     facts: TrainingFacts,
     calibration: Calibration,
     errors: tuple[HeldOut, ...],
-    total_kl: float,
-    active: int,
+    health: LatentHealth,
     license_text: str,
     credit: str,
 ) -> ModelCard:
@@ -339,8 +345,9 @@ def _card(
             n_b=calibration.n_b,
             threshold_z=calibration.threshold_z,
             false_per_scan=round(calibration.false_per_scan, 3),
-            latent_total_kl_nats=round(total_kl, 2),
-            latent_active=active,
+            latent_total_kl_nats=round(health.total_kl_nats, 2),
+            latent_active=health.active,
+            latent_aggregate_kl_nats=round(health.aggregate_kl_nats, 2),
         ),
         held_out=errors,
         intended_use=INTENDED_USE,
@@ -350,9 +357,15 @@ def _card(
     )
 
 
-def _command(preset: str, max_minutes: float | None, seed: int) -> str:
+def _command(
+    preset: str, changes: Mapping[str, object], max_minutes: float | None, seed: int
+) -> str:
     limit = f" --max-minutes {max_minutes:g}" if max_minutes else ""
-    return f"napari-normative train COHORT --preset {preset}{limit} --seed {seed}"
+    words = []
+    for name, value in changes.items():
+        text = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+        words.append(f" --set {name}={text}")
+    return f"napari-normative train COHORT --preset {preset}{''.join(words)}{limit} --seed {seed}"
 
 
 @contextlib.contextmanager

@@ -1,0 +1,52 @@
+"""Health of the latents against closed forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import MultivariateNormal, kl_divergence
+
+from napari_normative.core.latent import AggregatedPosterior, latent_health
+
+
+def test_distance_of_the_aggregate_from_the_prior_equals_that_of_torch() -> None:
+    random = np.random.default_rng(0)
+    factor = np.tril(random.normal(size=(5, 5))).astype(np.float32)
+    np.fill_diagonal(factor, np.abs(np.diag(factor)) + 0.5)
+    mean = random.normal(size=5).astype(np.float32)
+    ours = AggregatedPosterior(mean, factor).prior_kl_nats()
+    q = MultivariateNormal(torch.from_numpy(mean), scale_tril=torch.from_numpy(factor))
+    wanted = kl_divergence(q, MultivariateNormal(torch.zeros(5), torch.eye(5)))
+    assert ours == pytest.approx(float(wanted), rel=1e-5)
+
+
+def test_distance_of_independent_entries_is_their_sum() -> None:
+    mean, sd = np.full((2, 1, 1, 2), 0.5, np.float32), np.full((2, 1, 1, 2), 2.0, np.float32)
+    one = 0.5 * (0.5**2 + 4 - 1) - np.log(2)
+    assert AggregatedPosterior(mean, sd).prior_kl_nats() == pytest.approx(4 * one)
+
+
+def test_latents_that_ignore_the_scan_carry_nothing() -> None:
+    health = latent_health(np.zeros((50, 6), np.float32), np.ones((50, 6), np.float32))
+    assert health.total_kl_nats == 0
+    assert health.active == 0
+    assert health.aggregate_kl_nats == pytest.approx(0, abs=1e-4)
+
+
+def test_latents_that_tell_people_apart_and_look_like_the_prior_together() -> None:
+    means = np.random.default_rng(1).normal(size=(4000, 3)).astype(np.float32)
+    means[:, 2] = 0  # one direction is not used
+    variances = np.full_like(means, 0.05)
+    variances[:, 2] = 1
+    means[:, :2] *= np.sqrt(0.95)
+    health = latent_health(means, variances)
+    assert health.active == 2
+    assert health.total_kl_nats == pytest.approx(2 * 0.5 * -np.log(0.05), rel=0.02)
+    assert health.aggregate_kl_nats < 0.02
+
+
+def test_a_cohort_far_from_the_prior_shows() -> None:
+    means = np.random.default_rng(1).normal(size=(4000, 2)).astype(np.float32) * 0.1 + 2
+    health = latent_health(means, np.full_like(means, 0.01))
+    assert health.aggregate_kl_nats > 0.8 * health.total_kl_nats
