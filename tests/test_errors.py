@@ -25,6 +25,7 @@ KINDS = {
     "COH": {"CohortError"},
     "TRN": {"TrainingError"},
     "SIM": {"SimulationError"},
+    "EVA": {"EvaluationError"},
     "DEV": {"DeviceError"},
     "OUT": {"OutputError"},
     "JOB": {"NormativeError"},

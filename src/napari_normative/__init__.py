@@ -21,16 +21,20 @@ _PUBLIC = {
     "NormativeModel": "napari_normative.engine.model",
     "Detection": "napari_normative.engine.detection",
     "load_model": "napari_normative.engine.model",
+    "evaluate": "napari_normative.engine.evaluate",
+    "Evaluation": "napari_normative.engine.evaluation",
     "fit": "napari_normative.engine.train",
     "show": "napari_normative.plugin.show",
 }
 
 __all__ = [
     "Detection",
+    "Evaluation",
     "NormativeError",
     "NormativeModel",
     "Volume",
     "__version__",
+    "evaluate",
     "fit",
     "load_model",
     "read_volume",
@@ -40,6 +44,8 @@ __all__ = [
 
 if TYPE_CHECKING:
     from napari_normative.engine.detection import Detection
+    from napari_normative.engine.evaluate import evaluate
+    from napari_normative.engine.evaluation import Evaluation
     from napari_normative.engine.model import NormativeModel, load_model
     from napari_normative.engine.train import fit
     from napari_normative.errors import NormativeError

@@ -11,15 +11,27 @@ import importlib.util
 import json
 import subprocess
 import sys
-import traceback
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal, ParamSpec, cast
+from typing import Annotated
 
 import typer
 
 from napari_normative import __version__
+from napari_normative.cli_common import (
+    NOTICE,
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    QuietOption,
+    SeedOption,
+    SizeOption,
+    TrustOption,
+    app,
+    explain,
+    guarded,
+)
+from napari_normative.cli_evaluate import evaluate
 from napari_normative.display import has_display, virtual_display
 from napari_normative.errors import CancelledError, DeviceError, NormativeError
 from napari_normative.terminal import (
@@ -30,107 +42,14 @@ from napari_normative.terminal import (
     volume_facts,
 )
 
-P = ParamSpec("P")
-
-NOTICE = "Research use only, not for diagnosis."
-INTERRUPTED = 130
-
-app = typer.Typer(
-    help=f"Normative models of healthy anatomy: train, detect, sample. {NOTICE}",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-DeviceOption = Annotated[
-    str, typer.Option(help="auto, cpu, cuda:N or mps.", metavar="DEVICE", show_default=True)
-]
-SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
-ModelOption = Annotated[str, typer.Option(help="Name of a packaged model, or a model file.")]
-TrustOption = Annotated[
-    Literal["sform", "qform"] | None,
-    typer.Option(help="Which transform is right where sform and qform disagree."),
-]
-SizeOption = Annotated[
-    bool, typer.Option("--any-size", help="A field of view below 5 or above 2500 mm is right.")
-]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print failures only.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
-
 
 def main() -> None:
     """Run the command line (the entry point ``napari-normative``)."""
     app(prog_name="napari-normative")
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"napari-normative {__version__}. {NOTICE}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    context: typer.Context,
-    debug: Annotated[
-        bool,
-        typer.Option(
-            "--debug",
-            envvar="NAPARI_NORMATIVE_DEBUG",
-            help="Print tracebacks. Stands before the command.",
-        ),
-    ] = False,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Version.")
-    ] = False,
-) -> None:
-    context.obj = {"debug": debug}
-
-
-def _explain(error: BaseException, context: typer.Context, subject: str = "") -> str:
-    """Return the one line a person sees; with --debug the traceback goes to stderr."""
-    if context.obj["debug"]:
-        traceback.print_exception(error, file=sys.stderr)
-    if isinstance(error, NormativeError):
-        return str(error)
-    where = f"{subject}: " if subject else ""
-    what = " ".join(str(error).split())[:300]
-    return (
-        f"[BUG-000] {where}unexpected {type(error).__name__}: {what}. This is a defect: please "
-        "report it with the output of napari-normative --debug ..."
-    )
-
-
-def _guarded(
-    command: Callable[P, None], kept: str = "Results that were finished before are kept."
-) -> Callable[P, None]:
-    """Turn what a command raises into one line on stderr and an exit status."""
-
-    @functools.wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        context = cast("typer.Context", kwargs["context"])
-        try:
-            command(*args, **kwargs)
-        except (typer.Exit, typer.BadParameter):
-            raise
-        except (KeyboardInterrupt, CancelledError, SystemExit) as error:
-            # Lightning answers Ctrl-C with sys.exit(1).
-            if isinstance(error, SystemExit) and not isinstance(
-                error.__context__, KeyboardInterrupt
-            ):
-                raise
-            typer.echo(f"Interrupted. {kept}", err=True)
-            raise typer.Exit(INTERRUPTED) from error
-        except Exception as error:  # the last resort: no traceback for users
-            typer.echo(_explain(error, context), err=True)
-            raise typer.Exit(1) from error
-
-    return run
-
-
 @app.command()
-@_guarded
+@guarded
 def detect(
     context: typer.Context,
     scans: Annotated[
@@ -200,7 +119,7 @@ def detect(
                 raise
             except Exception as error:  # noqa: BLE001  # one bad scan must not stop the others
                 failed += 1
-                line = _explain(error, context, scan.name)
+                line = explain(error, context, scan.name)
                 bar.echo(line, err=True)
                 if as_json:
                     bar.echo(json.dumps({"scan": scan.name, "error": line}))
@@ -220,7 +139,7 @@ def detect(
 
 @app.command()
 @functools.partial(
-    _guarded, kept="Add --resume to go on; only work since the last checkpoint is lost."
+    guarded, kept="Add --resume to go on; only work since the last checkpoint is lost."
 )
 def train(
     context: typer.Context,
@@ -296,8 +215,11 @@ def train(
         typer.echo(f"sha256 {made.digest}\n{NOTICE}")
 
 
+app.command()(guarded(evaluate))
+
+
 @app.command()
-@_guarded
+@guarded
 def sample(
     context: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder for the samples.")],
@@ -338,7 +260,7 @@ def sample(
 
 
 @app.command()
-@_guarded
+@guarded
 def inspect(
     context: typer.Context,
     items: Annotated[
@@ -366,7 +288,7 @@ def inspect(
                 data, first = read_series(item, trust=trust, any_size=any_size)
                 facts = volume_facts(first, data.shape[3])
         except NormativeError as error:
-            typer.echo(_explain(error, context), err=True)
+            typer.echo(explain(error, context), err=True)
             failed += 1
             continue
         name = Path(item).name
@@ -376,7 +298,7 @@ def inspect(
 
 
 @app.command()
-@_guarded
+@guarded
 def demo(
     context: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder for screenshots and results.")] = Path(

@@ -91,6 +91,12 @@ class TrainingError(NormativeError):
     consequence_default = "No model was saved."
 
 
+class EvaluationError(NormativeError):
+    """A model cannot be judged on these cases (codes ``EVA-*``)."""
+
+    consequence_default = "Nothing was measured."
+
+
 class DeviceError(NormativeError):
     """The computing device cannot do what was asked (codes ``DEV-*``)."""
 
