@@ -70,6 +70,13 @@ def detect(
         int, typer.Option(min=0, help="Synthetic samples to draw on each scan's grid.")
     ] = 0,
     seed: SeedOption = 0,
+    force: Annotated[
+        bool, typer.Option("--force", help="Score scans of another contrast than the model's too.")
+    ] = False,
+    local_volume: Annotated[
+        bool,
+        typer.Option("--local-volume", help="Map where there is more or less room than expected."),
+    ] = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -103,6 +110,8 @@ def detect(
                         device=device,
                         samples=samples,
                         seed=seed,
+                        force=force,
+                        local_volume=local_volume,
                         progress=bar.step,
                     )
                     found.save(folder)

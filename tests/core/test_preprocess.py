@@ -22,7 +22,7 @@ from napari_normative.core.preprocess import (
     restore,
     scored_mask,
 )
-from napari_normative.core.register import Alignment, align
+from napari_normative.core.register import align
 from napari_normative.errors import GeometryMismatchError, PreprocessError
 from napari_normative.volume import Volume
 from phantoms import phantom
@@ -138,6 +138,14 @@ def test_what_is_no_brain_is_refused(template: Template) -> None:
         prepare(scan, config, template)
 
 
+def test_a_lesion_mask_given_as_a_scan_is_refused(template: Template) -> None:
+    scan = phantom(3)
+    few = np.zeros(scan.shape)
+    few[20:22, 20:22, 20:22] = 1
+    with pytest.raises(PreprocessError, match="PRE-002"):
+        align(scan.with_data(few), template.image, template.mask, CONFIG.grid)
+
+
 def test_a_whole_head_takes_the_templates_mask(template: Template) -> None:
     bare = phantom(3)
     skull, scalp = (ndimage.binary_dilation(bare.data > 0, iterations=n) for n in (2, 4))
@@ -179,12 +187,6 @@ def test_coarser_grids_keep_the_centre() -> None:
     assert coarse.shape == (4, 6, 2)
     middle = [(np.array(g.shape) - 1) / 2 * g.spacing_mm + g.origin_mm for g in (fine, coarse)]
     np.testing.assert_allclose(middle[0], middle[1])
-
-
-def test_poor_alignment_is_said(template: Template) -> None:
-    poor = Alignment(np.eye(4), 0.55)
-    made = prepare(phantom(1), CONFIG, template, alignment=poor)
-    assert any("aligns poorly" in warning for warning in made.warnings)
 
 
 def test_resampling_equals_an_independent_program() -> None:

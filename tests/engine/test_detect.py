@@ -138,6 +138,21 @@ def test_saved_files_lie_on_the_grid_and_tell_where_they_came_from(
     assert len(rows) - 1 == len(found.candidates) == len(np.unique(labels)) - 1
 
 
+def test_local_volume_is_drawn_on_demand_and_changes_nothing_else(
+    model: NormativeModel, tmp_path: Path
+) -> None:
+    scan = reoriented(phantom(7, lesion_ml=14), "LPS")
+    plain, found = model.detect(scan), model.detect(scan, local_volume=True)
+    assert plain.local_volume is None
+    assert found.local_volume is not None
+    assert found.local_volume.same_grid(scan)
+    assert np.abs(found.local_volume.data[found.mask]).max() > 0.1
+    assert not found.local_volume.data[~found.mask].any()
+    np.testing.assert_allclose(found.anomaly_z.data, plain.anomaly_z.data, atol=1e-3)
+    assert found.scan_score == pytest.approx(plain.scan_score, abs=1e-4)
+    assert tmp_path / "local_volume.nii.gz" in found.save(tmp_path)
+
+
 def test_cancel_ends_the_work(model: NormativeModel) -> None:
     answers = itertools.chain([False, False], itertools.repeat(True))
     with pytest.raises(CancelledError):

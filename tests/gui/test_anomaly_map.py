@@ -284,6 +284,38 @@ def test_errors_are_shown_in_the_dock_and_as_one_notification(
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
+def test_a_scan_of_another_weighting_is_refused_in_the_dock_and_run_on_demand(
+    window, qtbot, tmp_path, tiny_model_path, monkeypatch
+):
+    from napari_normative.engine.model import NormativeModel
+
+    class Lenient(NormativeModel):
+        """Lets the alignment of an inverted phantom pass, so that its contrast is judged."""
+
+        def __init__(self, card, tensors, digest):
+            space = card.preprocess.model_copy(update={"min_similarity": -1.0})
+            super().__init__(card.model_copy(update={"preprocess": space}), tensors, digest)
+
+    monkeypatch.setattr("napari_normative.engine.model.NormativeModel", Lenient)
+    scan = phantom(7)
+    data = np.where(scan.data > 0, 1.05 * scan.data.max() - scan.data, 0)
+    window.open(write_volume(tmp_path / "sub-07_T2w.nii.gz", scan.with_data(data)), plugin=PLUGIN)
+    dock, controller = open_dock(window)
+    controller.add_model_file(str(tiny_model_path))
+    assert not dock.force.isVisible()
+    dock.outputs["local_volume"].setChecked(True)
+    click(qtbot, dock.run)
+    wait_idle(qtbot, controller.state)
+    assert dock.error.text().startswith("[PRE-004] sub-07_T2w")
+    assert dock.force.isVisible()
+    dock.force.setChecked(True)
+    click(qtbot, dock.run)
+    wait_idle(qtbot, controller.state)
+    assert not dock.error.isVisible()
+    assert "⚠ The contrast between bright and medium tissue is reversed" in dock.summary.text()
+    assert "sub-07_T2w · local volume" in {layer.name for layer in window.layers}
+
+
 def test_a_blocked_run_says_why(window):
     dock, _ = open_dock(window)
     assert not dock.run.isEnabled()

@@ -227,3 +227,45 @@ def test_samples_are_drawn_without_a_scan(made):
     made.controller.draw_samples()
     names = [layer.name for layer in made.viewer.layers]
     assert names == [f"known model · sample {n} (synthetic)" for n in (1, 2, 3)]
+
+
+REFUSAL = PreprocessError("PRE-004", "the contrast is reversed", "Use another model.")
+
+
+def test_a_scan_refused_for_its_contrast_may_be_run_all_the_same(made):
+    add_scan(made.viewer)
+    made.model.error = REFUSAL
+    made.requests.run.emit()
+    assert made.state.refused
+    assert made.state.error == str(REFUSAL)
+    assert made.model.asked[-1].force is False
+    made.model.error = None
+    made.state.force = True
+    made.requests.run.emit()
+    assert made.model.asked[-1].force is True
+    assert "scan · anomaly z" in {layer.name for layer in made.viewer.layers}
+
+
+def test_another_scan_is_judged_anew(made):
+    add_scan(made.viewer, "first")
+    made.model.error = REFUSAL
+    made.requests.run.emit()
+    made.state.force = True
+    add_scan(made.viewer, "second")
+    made.state.scan = made.state.scans[-1].key
+    assert (made.state.refused, made.state.force) == (False, False)
+
+
+def test_other_refusals_cannot_be_overruled(made):
+    add_scan(made.viewer)
+    made.model.error = PreprocessError("PRE-002", "it does not fit", "Look at it.")
+    made.requests.run.emit()
+    assert not made.state.refused
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_local_volume_is_computed_only_when_it_is_ticked(made, wanted):
+    add_scan(made.viewer)
+    made.state.local_volume = wanted
+    made.requests.run.emit()
+    assert made.model.asked[-1].local_volume is wanted

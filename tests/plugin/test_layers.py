@@ -75,6 +75,19 @@ def test_signed_maps_have_symmetric_limits_and_are_transparent_at_zero():
     assert layers["sub-07 · |z|"].contrast_limits == [2.0, 5.0]  # from the threshold up
 
 
+def test_local_volume_is_a_signed_layer_where_the_detection_has_one():
+    detection = made_detection(placed(UPRIGHT))
+    assert "local volume" not in {s.facts.role for s in detection_layers(detection)}
+    change = detection.anomaly_z.with_data(4.0 * detection.anomaly_z.data)
+    detection = dataclasses.replace(detection, local_volume=change)
+    (layer,) = (s for s in detection_layers(detection) if s.facts.role == "local volume")
+    assert layer.attributes["name"] == "scan · local volume"
+    assert layer.attributes["contrast_limits"] == (-20.0, 20.0)
+    assert layer.attributes["visible"] is False
+    hidden = detection_layers(detection, outputs=Outputs(local_volume=False))
+    assert "local volume" not in {s.facts.role for s in hidden}
+
+
 def test_one_outlier_does_not_set_the_limits():
     scan = placed(UPRIGHT)
     detection = made_detection(scan)

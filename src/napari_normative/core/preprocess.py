@@ -134,7 +134,6 @@ class Prepared:
     alignment : Alignment
     foreground : {"given", "zeros", "template"}
         Where the mask came from.
-    warnings : tuple of str
     """
 
     image: FloatArray
@@ -143,7 +142,6 @@ class Prepared:
     intensity: IntensityMap
     alignment: Alignment
     foreground: ForegroundKind
-    warnings: tuple[str, ...]
 
 
 def prepare(
@@ -175,17 +173,12 @@ def prepare(
     """
     if mask is not None:
         require_same_grid(scan, mask)
-    grid, notes = config.grid, []
+    grid = config.grid
     scan = scan.canonical()
     own = mask.canonical().data > 0 if mask is not None else own_foreground(scan)
     if alignment is None:
         subject = scan if mask is None or own is None else scan.with_data(scan.data * own)
         alignment = _find_alignment(subject, config, template)
-    if alignment.similarity < config.expected_similarity:
-        notes.append(
-            f"The scan aligns poorly to the model's template (similarity "
-            f"{alignment.similarity:.2f}, usual {config.expected_similarity:.2f} or more)."
-        )
     to_grid = alignment.scan_to_template @ scan.affine
 
     kind: ForegroundKind = "given" if mask is not None else "zeros"
@@ -225,7 +218,7 @@ def prepare(
     intensity = IntensityMap.matching(flat, config.reference)
     model_image = np.zeros(grid.shape, dtype=np.float32)
     model_image[inside] = intensity.forward(flat)
-    return Prepared(model_image, inside, bias, intensity, alignment, kind, tuple(notes))
+    return Prepared(model_image, inside, bias, intensity, alignment, kind)
 
 
 def own_foreground(scan: Volume) -> Mask | None:

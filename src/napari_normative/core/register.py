@@ -92,6 +92,8 @@ def align(
     rim = ndimage.binary_dilation(inside, iterations=max(1, round(RIM_MM / coarse.spacing_mm)))
     fixed_mask = _to_sitk(rim.astype(np.uint8), coarse)
     moving_grid = Grid.covering(scan, WORKING_MM)
+    if np.ptp(np.percentile(scan.data, (0.5, 99.5))) == 0:
+        raise _failure(scan, "nearly all of its voxels have the same value")
     small, small_affine = shrink(scan.data, scan.affine, WORKING_MM)
     moving_data = resample(small, small_affine, moving_grid.shape, moving_grid.affine)
     moving = _to_sitk(moving_data, moving_grid)

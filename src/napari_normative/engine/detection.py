@@ -50,6 +50,10 @@ class Detection:
         Synthetic draws of the model, placed on the scan's grid and in its units.
     warnings : tuple of str
         Whatever was repaired, assumed or looks unlike the training cohort.
+    local_volume : Volume or None
+        How much more room each place takes up than in the reconstruction, in per cent: positive
+        is more volume than expected, 0 outside the mask. Not calibrated and no part of the
+        score; None unless asked for.
     provenance : dict
         Versions, model digest, parameters, device, seed, UTC time, seconds per step; JSON-ready.
     """
@@ -68,13 +72,14 @@ class Detection:
     samples: tuple[Volume, ...]
     warnings: tuple[str, ...]
     provenance: dict[str, Any]
+    local_volume: Volume | None = None
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write the detection into ``folder`` and return the files written.
 
         ``reconstruction``, ``residual``, ``anomaly_z``, ``anomaly_p``, ``candidates`` and
-        ``sample_*`` as ``.nii.gz`` on the scan's grid, ``candidates.tsv`` and
-        ``detection.json``. Files appear whole or not at all.
+        ``sample_*`` (and ``local_volume``, if it was asked for) as ``.nii.gz`` on the scan's
+        grid, ``candidates.tsv`` and ``detection.json``. Files appear whole or not at all.
 
         Raises
         ------
@@ -90,6 +95,8 @@ class Detection:
             "candidates": self.candidate_labels,
             **{f"sample_{i:02d}": sample for i, sample in enumerate(self.samples, start=1)},
         }
+        if self.local_volume is not None:
+            volumes["local_volume"] = self.local_volume
         written = [
             write_volume(target / f"{name}.nii.gz", volume, like=self.scan)
             for name, volume in volumes.items()

@@ -11,10 +11,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from napari_normative.core.applicability import (
+    Applicability,
+    check_likeness,
+    check_prepared,
+    reconstruction_error,
+)
 from napari_normative.core.candidates import components, describe
 from napari_normative.core.card import RESEARCH_USE
+from napari_normative.core.deform import local_volume as volume_change
 from napari_normative.core.preprocess import prepare, restore, scored_mask
-from napari_normative.core.residual import residual
+from napari_normative.core.residual import fit_contrast, residual
 from napari_normative.core.score import anomaly_z, residual_scales, scan_score
 from napari_normative.engine.detection import Detection
 from napari_normative.engine.device import choose_device
@@ -25,8 +32,6 @@ if TYPE_CHECKING:
     from napari_normative.engine.model import Cancel, NormativeModel, Progress
 
 STEPS = ("align", "reconstruct", "score", "candidates", "restore", "samples")
-UNUSUAL_LATENT = 2.0
-"""A latent this many times farther out than expected is unlike the cohort."""
 
 
 class _Clock:
@@ -60,6 +65,8 @@ def detect(
     device: str,
     samples: int,
     seed: int,
+    force: bool,
+    local_volume: bool,
     progress: Progress | None,
     cancel: Cancel | None,
 ) -> Detection:
@@ -68,12 +75,19 @@ def detect(
     space, scoring, spacing = card.preprocess, card.score, card.preprocess.spacing_mm
     with clock.step("align"):
         prepared = prepare(scan, space, model.template, mask=mask)
+        checks = check_prepared(scan, prepared, space, model.template)
+        if not force:
+            Applicability(checks).require(scan.source.name)
     with clock.step("reconstruct"):
         (image, mean, _), note = run_network(model, prepared.image[None], device)
     with clock.step("score"):
         scales = residual_scales(prepared.image, image[0], prepared.mask, scoring, spacing)
         z = anomaly_z(scales, prepared.mask, calibration, scoring, spacing)
         score = scan_score(z)
+        change: FloatArray | None = None
+        if local_volume:
+            fitted = fit_contrast(prepared.image, image[0], prepared.mask)
+            change = volume_change(fitted, prepared.image, prepared.mask, spacing)
     with clock.step("candidates"):
         labels, found = components(
             z, calibration.threshold_z, scoring.minimum_ml, spacing**3 / 1000
@@ -87,8 +101,13 @@ def detect(
 
         pseudo_healthy = restore(image[0], prepared, space, scan)
         reconstruction = scan.with_data(np.where(inside, pseudo_healthy, 0), is_label=False)
-        z_map = onto_scan(z)
-        z_map = z_map.with_data(np.where(inside, z_map.data, 0))
+
+        def map_onto_scan(data: FloatArray) -> Volume:
+            values = onto_scan(data)
+            return values.with_data(np.where(inside, values.data, 0))
+
+        z_map = map_onto_scan(z)
+        room = None if change is None else map_onto_scan(change)
         label_map = onto_scan(labels.astype(np.float32), order=0)
         label_map = label_map.with_data(label_map.data, is_label=True)
         key = f"{scan.source.digest}:{model.digest}"
@@ -102,12 +121,9 @@ def detect(
                 drawn.append(scan.with_data(np.where(inside, values, 0), is_label=False))
     clock.finish()
     distance = model.posterior.distance(mean)
-    warnings = [*scan.source.warnings, *prepared.warnings, *note.warnings]
-    if distance > UNUSUAL_LATENT:
-        warnings.append(
-            f"The scan is unlike the training cohort (latent distance {distance:.1f}, usual 1); "
-            "the map may show scanner or contrast rather than disease."
-        )
+    error = reconstruction_error(prepared.image, image[0], prepared.mask)
+    fits = Applicability((*checks, *check_likeness(distance, error, model.healthy_range)))
+    warnings = [*scan.source.warnings, *fits.warnings, *note.warnings]
     provenance: dict[str, Any] = {
         "software": f"napari-normative {versions()['napari-normative']}",
         "notice": RESEARCH_USE,
@@ -126,12 +142,16 @@ def detect(
             "similarity": round(prepared.alignment.similarity, 4),
             "scan_to_template": prepared.alignment.scan_to_template.round(6).tolist(),
         },
+        "applicability": fits.record(),
         "latent_distance": round(distance, 3),
+        "reconstruction_error": round(error, 4),
         "parameters": {
             "preprocess": space.model_dump(mode="json"),
             "score": scoring.model_dump(mode="json"),
             "threshold_z": calibration.threshold_z,
             "samples": samples,
+            "force": force,
+            "local_volume": local_volume,
         },
         "device": note.device,
         "device_reason": note.reason,
@@ -153,6 +173,7 @@ def detect(
         samples=tuple(drawn),
         warnings=tuple(warnings),
         provenance=provenance,
+        local_volume=room,
     )
 
 

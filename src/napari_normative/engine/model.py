@@ -14,6 +14,7 @@ import numpy as np
 from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
+from napari_normative.core.applicability import HealthyRange
 from napari_normative.core.calibration import Calibration
 from napari_normative.core.card import ModelCard
 from napari_normative.core.latent import AggregatedPosterior
@@ -63,6 +64,7 @@ class NormativeModel:
     template : Template
     calibration : Calibration
     posterior : AggregatedPosterior
+    healthy_range : HealthyRange
     """
 
     def __init__(self, card: ModelCard, tensors: Tensors, digest: str = "unsaved") -> None:
@@ -73,6 +75,7 @@ class NormativeModel:
         self._lock = threading.Lock()
         self.template = self._read_template()
         self.calibration = self._read_calibration()
+        self.healthy_range = HealthyRange.of(tensors)
         self.posterior = AggregatedPosterior(
             self._array("latent.mean").astype(np.float32),
             self._array("latent.cholesky").astype(np.float32),
@@ -109,6 +112,8 @@ class NormativeModel:
         device: str = "auto",
         samples: int = 0,
         seed: int = 0,
+        force: bool = False,
+        local_volume: bool = False,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> Detection:
@@ -128,6 +133,10 @@ class NormativeModel:
             Synthetic volumes to draw onto the scan's grid.
         seed : int
             Of the samples.
+        force : bool
+            Score a scan that is refused for another contrast than the model's (``PRE-004``).
+        local_volume : bool
+            Map as well where there is more or less room than expected.
         progress : callable, optional
             Called with the name of a step and the fraction done.
         cancel : callable, optional
@@ -147,6 +156,8 @@ class NormativeModel:
             device=device,
             samples=samples,
             seed=seed,
+            force=force,
+            local_volume=local_volume,
             progress=progress,
             cancel=cancel,
         )

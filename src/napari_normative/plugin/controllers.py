@@ -17,6 +17,8 @@ from napari_normative.plugin.viewing import is_open
 from napari_normative.plugin.work import Detect, Draw, JobResult
 
 DEFAULT_SAMPLES = 4
+REFUSED = "PRE-004"
+"""The one refusal that a person may overrule."""
 
 
 class AnomalyController:
@@ -108,6 +110,7 @@ class AnomalyController:
         layer = self._layer(key)
         state.volume, state.volume_count = 0, 1
         state.geometry = state.geometry_warning = ""
+        state.refused = state.force = False
         if layer is not None:
             try:
                 taken = snapshot(layer)
@@ -119,6 +122,7 @@ class AnomalyController:
         self._refresh_blocked()
 
     def _on_model(self, key: str) -> None:
+        self.state.refused = self.state.force = False
         self.state.model_line = self._models.line(key)
         self.state.model_loaded = self._models.is_loaded(key)
         self._refresh_blocked()
@@ -190,12 +194,13 @@ class AnomalyController:
             self._fail(error)
             return
         outputs = Outputs(
-            state.reconstruction, state.residual, state.anomaly_z, state.abs_z, state.candidates
-        )
+            state.reconstruction, state.residual, state.anomaly_z, state.abs_z,
+            state.candidates, state.local_volume,
+        )  # fmt: skip
         volume = state.volume - 1 if scan.count > 1 else None
         work = Detect(
             self._models, state.model, state.device, scan, volume, mask, state.samples,
-            state.seed, outputs,
+            state.seed, outputs, state.force,
         )  # fmt: skip
         self._start(f"Anomaly map of {layer.name}", work)
 
@@ -237,6 +242,7 @@ class AnomalyController:
 
     def _on_failed(self, error: NormativeError) -> None:
         self._finish()
+        self.state.refused = error.code == REFUSED
         self._fail(error)
 
     def _fail(self, error: NormativeError) -> None:

@@ -33,15 +33,16 @@ if TYPE_CHECKING:
 
 METADATA_KEY = "napari_normative"
 SCAN, LABELS = "scan", "labels"
-RECONSTRUCTION, RESIDUAL, ANOMALY_Z, ABS_Z, CANDIDATES, SAMPLE = (
+RECONSTRUCTION, RESIDUAL, LOCAL_VOLUME, ANOMALY_Z, ABS_Z, CANDIDATES, SAMPLE = (
     "reconstruction",
     "residual",
+    "local volume",
     "anomaly z",
     "|z|",
     "candidates",
     "sample",
 )
-SIGNED_ROLES = frozenset({RESIDUAL, ANOMALY_Z})
+SIGNED_ROLES = frozenset({RESIDUAL, LOCAL_VOLUME, ANOMALY_Z})
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +106,7 @@ class Outputs:
     anomaly_z: bool = True
     abs_z: bool = True
     candidates: bool = True
+    local_volume: bool = True
 
 
 def origin_of(volume: Volume) -> str:
@@ -209,7 +211,7 @@ def detection_layers(
     name : str
         Of the source layer; the scan's own name unless given.
     outputs : Outputs
-        All unless given. Samples are shown whenever the detection has some.
+        All unless given. Samples and the local volume are shown only if the detection has them.
     """
     outputs = outputs or Outputs()
     name = name or detection.scan.source.name
@@ -263,6 +265,8 @@ def detection_layers(
         )
     if outputs.residual:
         specs.append(signed(detection.residual, RESIDUAL, visible=False))
+    if outputs.local_volume and detection.local_volume is not None:
+        specs.append(signed(detection.local_volume, LOCAL_VOLUME, visible=False))
     if outputs.anomaly_z:
         specs.append(signed(detection.anomaly_z, ANOMALY_Z, opacity=0.8))
     if outputs.abs_z:

@@ -48,8 +48,10 @@ class AnomalyState:
         Chosen volume of a series, from 1; 0 until somebody chose.
     model_line, device_line : str
         The model's card in one line; why this device.
-    reconstruction, residual, anomaly_z, abs_z, candidates : bool
-        Which results become layers.
+    reconstruction, residual, anomaly_z, abs_z, candidates, local_volume : bool
+        Which results become layers; the last is computed only then.
+    refused, force : bool
+        Whether the scan was refused for its contrast; whether to score it all the same.
     samples, seed : int
     replace_earlier : bool
     running, cancelling : bool
@@ -84,6 +86,9 @@ class AnomalyState:
     anomaly_z: bool = True
     abs_z: bool = True
     candidates: bool = True
+    local_volume: bool = False
+    refused: bool = False
+    force: bool = False
     samples: int = 0
     seed: int = 0
     replace_earlier: bool = True

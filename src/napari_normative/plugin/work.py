@@ -59,6 +59,7 @@ class Detect:
     samples: int
     seed: int
     outputs: Outputs
+    force: bool
 
     def __call__(self, progress: Progress, cancelled: Cancelled) -> JobResult:
         """Do it, and prepare the layers."""
@@ -75,6 +76,8 @@ class Detect:
             device=self.device,
             samples=self.samples,
             seed=self.seed,
+            force=self.force,
+            local_volume=self.outputs.local_volume,
             progress=progress,
             cancel=cancelled,
         )

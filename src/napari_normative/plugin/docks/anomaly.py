@@ -37,6 +37,12 @@ _OUTPUTS = (
     ("anomaly_z", "Anomaly z", "Residual in standard deviations of healthy scans"),
     ("abs_z", "|z| for 3D", "Magnitude of z; shown instead of the signed maps in 3D"),
     ("candidates", "Candidates", "Connected groups of anomalous voxels, with a features table"),
+    (
+        "local_volume",
+        "Local volume",
+        "Per cent more (red) or less (blue) room than expected; not calibrated, and larger "
+        "ventricles are usual in the elderly",
+    ),
 )
 
 
@@ -86,6 +92,8 @@ class AnomalyView(QWidget):
         self.progress.setFixedHeight(8)
         self.step = _text(_FAINT)
         self.error = _text(_ERROR)
+        self.force = QCheckBox("Run anyway")
+        self.force.setToolTip("Score a scan whose contrast is not the model's; believe nothing")
         self.summary = _text("")
         self.unload = QPushButton("Unload model")
         self.unload.setToolTip("Free the memory that the model holds")
@@ -99,6 +107,7 @@ class AnomalyView(QWidget):
         self.samples.valueChanged.connect(partial(setattr, state, "samples"))
         self.seed.valueChanged.connect(partial(setattr, state, "seed"))
         self.replace_earlier.toggled.connect(partial(setattr, state, "replace_earlier"))
+        self.force.toggled.connect(partial(setattr, state, "force"))
         for name, box in self.outputs.items():
             box.toggled.connect(partial(setattr, state, name))
         self.run.clicked.connect(self._run_or_cancel)
@@ -146,6 +155,7 @@ class AnomalyView(QWidget):
             self.progress,
             self.step,
             self.error,
+            self.force,
             self.summary,
         ):
             column.addWidget(widget)
@@ -207,7 +217,8 @@ class AnomalyView(QWidget):
         for name in ("samples", "seed"):
             if changed in {"", name}:
                 getattr(self, name).setValue(getattr(state, name))
-        for name, box in (*self.outputs.items(), ("replace_earlier", self.replace_earlier)):
+        boxes = {**self.outputs, "replace_earlier": self.replace_earlier, "force": self.force}
+        for name, box in boxes.items():
             if changed in {"", name}:
                 box.setChecked(getattr(state, name))
         for label, text in (
@@ -223,6 +234,7 @@ class AnomalyView(QWidget):
             if label.text() != text:
                 label.setText(text)
             label.setVisible(bool(text))
+        self.force.setVisible(state.refused)
         self.progress.setVisible(state.running)
         self.progress.setValue(round(1000 * state.fraction))
         self.run.setText("Cancel" if state.running else "Run")
