@@ -103,6 +103,8 @@ def detect(
     clock.finish()
     distance = model.posterior.distance(mean)
     warnings = [*scan.source.warnings, *prepared.warnings, *note.warnings]
+    if card.beats_no_baseline():
+        warnings.append(f"The model is no better than a simple baseline. {card.verdict()}")
     if distance > UNUSUAL_LATENT:
         warnings.append(
             f"The scan is unlike the training cohort (latent distance {distance:.1f}, usual 1); "
