@@ -67,7 +67,21 @@ class Row:
     only_site: str | None = None
 
 
-BASE = {"stem": 2, "widths": (16, 32, 64)}
+BASE: dict[str, object] = {
+    "latent_size": 128, "bottleneck": 32, "stem": 2, "augment.field_mm": 1.0,
+    "augment.shift_mm": 0.7, "augment.scale": 0.01, "augment.shear": 0.005,
+}  # fmt: skip
+GENTLE: dict[str, object] = {
+    "augment.field_mm": 0.4, "augment.shift_mm": 0.3, "augment.scale": 0.004,
+    "augment.shear": 0.002,
+}  # fmt: skip
+STRONG: dict[str, object] = {
+    "augment.field_mm": 2.5,
+    "augment.shift_mm": 1.5,
+    "augment.scale": 0.03,
+    "augment.gamma": 0.1,
+}
+SHIPPED = {**GENTLE, "latent_size": 160, "bottleneck": 8}
 ROWS = (
     Row("base"),
     Row("mean image", mean=True),
@@ -83,6 +97,8 @@ ROWS = (
     Row("free nats 0.2", {"objective.free_nats": 0.2}),
     Row("no erasing", {"augment.erase": 0.0}),
     Row("erasing always", {"augment.erase": 1.0}),
+    Row("gentle changes of shape", GENTLE),
+    Row("strong changes of shape", STRONG),
     Row("32 latents", {"latent_size": 32}),
     Row("64 latents", {"latent_size": 64}),
     Row("200 latents", {"latent_size": 200}),
@@ -91,13 +107,13 @@ ROWS = (
     Row("site balance 1", {"balance": 1.0}),
     Row("first site alone", only_site="first"),
     Row("2 mm", preset="brain-2mm"),
+    Row("2 mm, 160 latents, bottleneck 8, gentle", SHIPPED, preset="brain-2mm"),
 )
 
 
 def preset_of(row: Row, steps: int) -> Preset:
     """Return the training choices of a row."""
-    base = BASE if row.preset == "brain-4mm" else {}
-    wanted = {**base, "steps": max(1, steps), **row.changes}
+    wanted = {**BASE, "steps": max(1, steps), **row.changes}
     return PRESETS[row.preset].changed(wanted)
 
 

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from torch import nn
 
 from napari_normative.core.config import VAEConfig
-from napari_normative.core.vae import VAE, Conv3d, Latent, _upsample, fold, unfold
+from napari_normative.core.linear import upsample
+from napari_normative.core.vae import VAE, Conv3d, Latent, fold, unfold
 
 SMALL = {"widths": (8, 16), "latent_size": 5, "bottleneck": 4}
 
@@ -137,7 +138,7 @@ def test_the_linear_branch_alone_reconstructs_what_its_components_span() -> None
 def test_upsampling_keeps_flat_flat_and_smooths_steps(factor: int) -> None:
     x = torch.zeros(1, 1, 4, 3, 3)
     x[:, :, 2:] = 6.0
-    y = _upsample(x, factor)
+    y = upsample(x, factor)
     assert y.shape == (1, 1, 4 * factor, 3 * factor, 3 * factor)
     line = y[0, 0, :, 0, 0]
     assert line[0] == pytest.approx(0.0)
@@ -145,7 +146,7 @@ def test_upsampling_keeps_flat_flat_and_smooths_steps(factor: int) -> None:
     assert (line.diff() >= -1e-6).all()
     if factor > 1:
         assert line.diff().max() < 6.0  # the step is spread over several voxels
-    torch.testing.assert_close(_upsample(torch.ones_like(x), factor), torch.ones_like(y))
+    torch.testing.assert_close(upsample(torch.ones_like(x), factor), torch.ones_like(y))
 
 
 def test_beyond_the_foreground_nothing_deviates_from_the_mean() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from pathlib import Path
+
 import pytest
 
 from napari_normative.engine.presets import PRESETS, settings_from
@@ -45,3 +48,14 @@ def test_what_does_not_fit_is_named(word: str, says: str) -> None:
 def test_a_map_of_sigma_needs_places() -> None:
     with pytest.raises(TrainingError, match=r"TRN-007.*dense latent"):
         PRESETS["crop-1mm"].changed({"objective.likelihood": "gaussian-map"})
+
+
+def test_every_row_of_the_ablations_is_a_preset_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    ablations = importlib.import_module("ablations")
+    made = {row.name: ablations.preset_of(row, 7) for row in ablations.ROWS}
+    assert len({ablations.slug(name) for name in made}) == len(ablations.ROWS)
+    special = {"mean image", "principal components alone", "first site alone"}
+    for name, preset in made.items():
+        assert preset.steps == 7
+        assert (preset == made["base"]) == (name == "base" or name in special)

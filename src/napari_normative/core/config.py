@@ -35,6 +35,15 @@ class VAEConfig(BaseModel):
         Number of foreground voxels of that grid.
     sigma_map : bool
         The decoder carries a log σ per voxel (dense form only).
+    local_edge : int
+        Edge of the overlapping blocks of the linear branch's grid that carry latents of their
+        own, even; 0 for no local level.
+    local_size : int
+        Latents per block.
+    local_blocks : int
+        Number of blocks; their mirror images, where the cohort was mirrored, not counted.
+    local_mirrored : bool
+        Blocks of the second half of the first axis are mirror images of the first.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,6 +59,10 @@ class VAEConfig(BaseModel):
     linear_factor: int = Field(0, ge=0)
     linear_voxels: int = Field(0, ge=0)
     sigma_map: bool = False
+    local_edge: int = Field(0, ge=0)
+    local_size: int = Field(0, ge=0)
+    local_blocks: int = Field(0, ge=0)
+    local_mirrored: bool = True
 
     @property
     def stride(self) -> int:
@@ -74,6 +87,13 @@ class VAEConfig(BaseModel):
             raise ValueError(f"shape {self.shape} is not divisible by {self.linear_factor}")
         if bool(self.linear_factor) != bool(self.linear_voxels):
             raise ValueError("linear_factor and linear_voxels are given together or not at all")
+        if self.local_edge:
+            step = self.local_edge // 2
+            coarse = [n // self.linear_factor for n in self.shape] if self.linear_factor else [1]
+            if self.local_edge % 2 or any(n % step or n < self.local_edge for n in coarse):
+                raise ValueError(f"blocks of edge {self.local_edge} do not tile the linear grid")
+            if self.channels != 1 or not self.local_size or not self.local_blocks:
+                raise ValueError("a local level needs one channel, a size and a number of blocks")
         return self
 
 

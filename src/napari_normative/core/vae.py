@@ -6,7 +6,8 @@ Two forms by configuration:
     One latent vector per volume, for anatomy aligned to a template. It may carry a
     *linear branch*: principal components of the cohort give the first estimate of
     the latent (whitened) and of the reconstruction, and the convolutions learn what
-    lines cannot. Prior samples then look like the cohort from the first step.
+    lines cannot. Prior samples then look like the cohort from the first step. A *local
+    level* below it gives blocks of the volume latents of their own.
 ``spatial``
     A latent vector per cell of a coarse grid, for crops and large fields of view;
     any spatial size divisible by the stride.
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_normative.core.config import VAEConfig
+from napari_normative.core.linear import LinearBranch, LocalLevel
 
 LOG_VARIANCE_RANGE = (-10.0, 4.0)
 SMALL_CONVOLUTION = 20480
@@ -84,19 +86,6 @@ class ResidualBlock(nn.Module):
         h = self.conv1(F.silu(self.norm1(x)))
         out: Tensor = x + self.conv2(F.silu(self.norm2(h)))
         return out
-
-
-def _upsample(x: Tensor, factor: int) -> Tensor:
-    """Repeat voxels, then smooth with a box along each axis: about linear, and quick."""
-    width = 2 * (factor // 2) + 1
-    for axis in (2, 3, 4) if factor > 1 else ():
-        x = x.repeat_interleave(factor, dim=axis)
-        first, last = x.narrow(axis, 0, 1), x.narrow(axis, -1, 1)
-        reach = factor // 2
-        padded = torch.cat([*[first] * reach, x, *[last] * reach], axis)
-        parts = [padded.narrow(axis, k, x.shape[axis]) for k in range(width)]
-        x = torch.stack(parts).sum(0) / width
-    return x
 
 
 def fold(x: Tensor, block: int) -> Tensor:
@@ -170,53 +159,8 @@ class _Unfold(nn.Module):
         return unfold(x, self.block)
 
 
-class LinearBranch(nn.Module):
-    """Whitened principal components of the cohort: volumes to latents and back.
-
-    Buffers, fixed in training: ``basis`` (Z, C·M) orthonormal rows over the M foreground
-    voxels of the coarse grid, ``scale`` (Z,) standard deviation along each, ``voxels`` (M,)
-    flat indices, ``noise`` () variance of what the components leave.
-    """
-
-    def __init__(self, config: VAEConfig) -> None:
-        super().__init__()
-        self.factor = config.linear_factor
-        self.coarse = tuple(n // self.factor for n in config.shape)
-        self.channels = config.channels
-        z, m = config.latent_size, config.linear_voxels
-        self.basis: Tensor
-        self.scale: Tensor
-        self.voxels: Tensor
-        self.noise: Tensor
-        self.register_buffer("basis", torch.zeros(z, config.channels * m))
-        self.register_buffer("scale", torch.ones(z))
-        self.register_buffer("voxels", torch.zeros(m, dtype=torch.int32))
-        self.register_buffer("noise", torch.ones(()))
-
-    def encode(self, centred: Tensor) -> Tensor:
-        """Deviation from the mean (N, C, I, J, K) to whitened coordinates (N, Z)."""
-        with torch.autocast(centred.device.type, enabled=False):
-            coarse = F.avg_pool3d(centred.float(), self.factor).flatten(2)
-            values = coarse[:, :, self.voxels.long()].flatten(1)
-            whitened: Tensor = values @ self.basis.T / self.scale
-            return whitened
-
-    def decode(self, z: Tensor) -> Tensor:
-        """Whitened coordinates (N, Z) to deviations from the mean (N, C, I, J, K)."""
-        with torch.autocast(z.device.type, enabled=False):
-            values = (z.float() * self.scale) @ self.basis
-            coarse = values.new_zeros(len(z), self.channels, *self.coarse).flatten(2)
-            coarse[:, :, self.voxels.long()] = values.reshape(len(z), self.channels, -1)
-            grid = coarse.reshape(len(z), self.channels, *self.coarse)
-            return _upsample(grid, self.factor)
-
-    def prior_log_variance(self) -> Tensor:
-        """Log of the posterior variance of probabilistic PCA per direction, shape (Z,)."""
-        return torch.log(self.noise / (self.scale**2 + self.noise))
-
-
 class VAE(nn.Module):
-    """Encoder, Gaussian latent, decoder.
+    """Encoder, Gaussian latent, decoder; and a local level where the configuration asks for it.
 
     ``mean_image`` (C, I, J, K) is added to every reconstruction of the dense form, so that
     the network describes departures from the average. ``log_sigma``, of the same shape, is
@@ -230,6 +174,7 @@ class VAE(nn.Module):
         self.mean_image: Tensor
         size, width = config.latent_size, config.widths[-1]
         self.linear: LinearBranch | None = None
+        self.local: LocalLevel | None = None
         self.log_sigma: nn.Parameter | None = None
         if config.latent == "dense":
             i, j, k = config.cells
@@ -243,6 +188,8 @@ class VAE(nn.Module):
                 self.log_sigma = nn.Parameter(torch.zeros(config.channels, *config.shape))
             if config.linear_factor:
                 self.linear = LinearBranch(config)
+            if config.local_edge:
+                self.local = LocalLevel(config)
             nn.init.zeros_(self.to_latent.weight)
             nn.init.zeros_(self.to_latent.bias)
         else:
@@ -263,20 +210,37 @@ class VAE(nn.Module):
             log_variance = log_variance + self.linear.prior_log_variance()
         return Latent(mean, log_variance.clamp(*LOG_VARIANCE_RANGE))
 
-    def decode(self, z: Tensor) -> Tensor:
-        """Latents to volumes (N, C, I, J, K); linear output, no squashing."""
+    def decode(self, z: Tensor, local: Tensor | None = None) -> Tensor:
+        """Latents to volumes (N, C, I, J, K); linear output, no squashing.
+
+        ``local`` (N, B, K) are latents of the local level; its average unless given.
+        """
         if self.config.latent == "spatial":
             out: Tensor = self.decoder(z)
             return out
         cells = self.from_latent(z).reshape(len(z), self.config.bottleneck, *self.config.cells)
         out = self.mean_image + self.decoder(cells)
-        return out if self.linear is None else out + self.linear.decode(z)
+        if self.linear is not None:
+            out = out + self.linear.decode(z)
+        if self.local is not None and local is not None:
+            out = out + self.local.decode(local)
+        return out
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Latent]:
-        """Return the reconstruction of one latent draw, and the latent."""
+        """Return the reconstruction of one draw of the (global) latent, and the latent."""
         latent = self.encode(x)
         return self.decode(latent.sample(generator)), latent
 
+    def encode_local(self, x: Tensor, whole: Tensor) -> Latent | None:
+        """Return the local level's latents of what the global reconstruction leaves of ``x``."""
+        if self.local is None:
+            return None
+        return Latent(*self.local.encode((x - whole) * (x != 0)))
+
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Decode the latent mean: the pseudo-healthy reconstruction."""
-        return self.decode(self.encode(x).mean)
+        """Decode the latent means of all levels: the pseudo-healthy reconstruction."""
+        whole = self.decode(self.encode(x).mean)
+        local = self.encode_local(x, whole)
+        return (
+            whole if local is None or self.local is None else whole + self.local.decode(local.mean)
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,9 @@ from napari_normative.volume import FloatArray, Mask
 
 if TYPE_CHECKING:
     from napari_normative.core.vae import VAE
+
+LEAST_FOREGROUND = 0.08
+"""Share of a block that must be foreground for it to carry local latents."""
 
 
 def architecture(preset: Preset, prepared: PreparedCohort) -> VAEConfig:
@@ -34,6 +38,10 @@ def architecture(preset: Preset, prepared: PreparedCohort) -> VAEConfig:
         linear_factor=factor,
         linear_voxels=voxels,
         sigma_map=preset.objective.likelihood == "gaussian-map",
+        local_edge=preset.local_edge,
+        local_size=preset.local_size if preset.local_edge else 0,
+        local_blocks=len(_block_starts(preset, prepared)) if preset.local_edge else 0,
+        local_mirrored=preset.augment.flip,
     )
 
 
@@ -62,13 +70,11 @@ def start_from_components(network: VAE, prepared: PreparedCohort, *, flip: bool)
     factor = branch.factor
     inside = _coarse(prepared.template.mask[None].astype(np.float32), factor)[1]
     voxels = np.flatnonzero(inside)
-    rows = []
-    for n in prepared.select("train"):
-        image = prepared.images[n].astype(np.float32)
-        for view in (image, image[::-1]) if flip else (image,):
-            # Outside a person's own mask nothing is known: no deviation from the mean.
-            mask = prepared.masks[n] if view is image else prepared.masks[n][::-1]
-            rows.append(_coarse(((view - mean) * mask)[None], factor)[0].ravel()[voxels])
+    # Outside a person's own mask nothing is known: no deviation from the mean.
+    rows = [
+        _coarse(((view - mean) * mask)[None], factor)[0].ravel()[voxels]
+        for view, mask in _training_views(prepared, flip)
+    ]
     data = np.stack(rows).astype(np.float64)
     values, vectors = np.linalg.eigh(data @ data.T / len(data))
     order = np.argsort(values)[::-1][: network.config.latent_size]
@@ -82,6 +88,78 @@ def start_from_components(network: VAE, prepared: PreparedCohort, *, flip: bool)
     branch.basis.copy_(torch.from_numpy(basis.astype(np.float32)))
     branch.scale.copy_(torch.from_numpy(np.sqrt(kept).astype(np.float32)))
     branch.noise.fill_(noise)
+
+
+def fit_local_level(network: VAE, prepared: PreparedCohort, *, flip: bool) -> None:
+    """Fit the local level to what the trained network's global level leaves of the cohort."""
+    import torch
+
+    level = network.local
+    if level is None:
+        return
+    device = network.mean_image.device
+    left = []
+    with torch.inference_mode():
+        for view, mask in _training_views(prepared, flip):
+            x = torch.from_numpy(np.ascontiguousarray(view)).to(device)[None, None]
+            whole = network.decode(network.encode(x).mean)[0, 0].float().cpu().numpy()
+            left.append(_coarse(((view - whole) * mask)[None], level.factor)[0][0])
+    data = np.stack(left)
+    inside = _coarse(prepared.template.mask[None].astype(np.float32), level.factor)[1]
+    starts, edge = _starts(inside, level.edge, level.mirrored), level.edge
+    size = min(level.scale.shape[1], len(data) // 3)
+    basis = np.zeros(tuple(level.basis.shape), dtype=np.float32)
+    scale = np.zeros(tuple(level.scale.shape), dtype=np.float32)
+    noise = np.ones(len(starts), dtype=np.float32)
+    for b, (i, j, k) in enumerate(starts):
+        box = slice(i, i + edge), slice(j, j + edge), slice(k, k + edge)
+        rows = (data[(slice(None), *box)] * inside[box]).reshape(len(data), -1)
+        values, vectors = np.linalg.eigh((rows @ rows.T).astype(np.float64) / len(rows))
+        order = np.argsort(values)[::-1][: min(size, int(inside[box].sum()) // 2)]
+        kept = np.maximum(values[order], 0)
+        found = vectors[:, order].T.astype(np.float32) @ rows
+        found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9)
+        basis[b, : len(order)] = found
+        scale[b, : len(order)] = np.sqrt(kept)
+        rest = max(int(inside[box].sum()) - len(order), 1)
+        noise[b] = max(float(values.sum() - kept.sum()) / rest, 1e-5)
+    step = np.maximum(np.abs(basis).max(axis=2), 1e-9) / 127
+    level.start.copy_(torch.from_numpy(np.array(starts, dtype=np.int32)))
+    level.basis.copy_(torch.from_numpy(np.rint(basis / step[..., None]).astype(np.int8)))
+    level.step.copy_(torch.from_numpy(step))
+    level.scale.copy_(torch.from_numpy(scale))
+    level.noise.copy_(torch.from_numpy(noise))
+
+
+def _block_starts(preset: Preset, prepared: PreparedCohort) -> list[tuple[int, int, int]]:
+    mask = prepared.template.mask[None].astype(np.float32)
+    inside = _coarse(mask, preset.linear_factor)[1]
+    return _starts(inside, preset.local_edge, preset.augment.flip)
+
+
+def _starts(inside: Mask, edge: int, mirrored: bool) -> list[tuple[int, int, int]]:
+    """Return the first cells of the half-overlapping blocks that hold foreground.
+
+    With mirrored blocks only those of the first half: the others are their mirror images.
+    """
+    a, b, c = (range(0, n - edge + 1, edge // 2) for n in inside.shape)
+    rows = [i for i in a if not mirrored or i <= (inside.shape[0] - edge) / 2]
+    return [
+        (i, j, k)
+        for i in rows
+        for j in b
+        for k in c
+        if inside[i : i + edge, j : j + edge, k : k + edge].mean() > LEAST_FOREGROUND
+    ]
+
+
+def _training_views(prepared: PreparedCohort, flip: bool) -> Iterator[tuple[FloatArray, Mask]]:
+    """Yield image and mask of the training people, and both mirrored where anatomy allows."""
+    for n in prepared.select("train"):
+        image, mask = prepared.images[n].astype(np.float32), prepared.masks[n]
+        yield image, mask
+        if flip:
+            yield image[::-1], mask[::-1]
 
 
 def _log_spread(prepared: PreparedCohort) -> FloatArray:

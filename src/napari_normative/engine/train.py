@@ -23,7 +23,7 @@ from napari_normative.engine.infer import versions
 from napari_normative.engine.model import NormativeModel
 from napari_normative.engine.prepared import PreparedCohort, prepare_cohort
 from napari_normative.engine.presets import PRESETS, Preset
-from napari_normative.engine.start import architecture, start_from_components
+from napari_normative.engine.start import architecture, fit_local_level, start_from_components
 from napari_normative.errors import TrainingError
 from napari_normative.io.checkpoint import newest_checkpoint
 
@@ -250,8 +250,10 @@ def _train(
             "Use a coarser preset, another --device, or close what else uses the memory; with "
             "--resume it goes on from the last checkpoint.",
         ) from error
+    network = trainee.average.cpu().eval()
+    fit_local_level(network, prepared, flip=preset.augment.flip)
     return (
-        trainee.average.cpu().eval(),
+        network,
         trainee.curves,
         trainee.step,
         trainee.minutes(),
