@@ -265,13 +265,15 @@ def test_train_writes_a_model_that_inspect_reads(
     assert result.exit_code == 0, result.stderr
     assert "Mine" in result.stdout
     assert "latents: " in result.stdout
+    assert "On 2 people it never saw it" in result.stdout
     assert "distance from N(0, I)" in result.stdout
     assert "ELBO" in result.stderr
     assert "nats" in result.stderr
     card = json.loads(run("inspect", out, "--json").stdout)
+    assert card["verdict"] in result.stdout
     assert card["training"]["seed"] == 3
     assert card["objective"]["ssim"] == 0.1
-    assert card["vae"]["widths"] == [8, 16, 16]
+    assert card["network"]["widths"] == [8, 16, 16]
     wanted = "--set objective.ssim=0.1 --set widths=8,16,16 --set balance_by=subject"
     assert wanted in card["training"]["command"]
     assert card["sha256"] in result.stdout

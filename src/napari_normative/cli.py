@@ -212,7 +212,7 @@ def train(
         )
     if not quiet:
         typer.echo(f"{out}: {made.card.one_line()}\n{made.card.calibration.latents_line()}")
-        typer.echo(f"sha256 {made.digest}\n{NOTICE}")
+        typer.echo(f"{made.card.verdict()}\nsha256 {made.digest}\n{NOTICE}")
 
 
 app.command()(guarded(evaluate))
@@ -282,7 +282,8 @@ def inspect(
         try:
             if item in names or item.endswith(".safetensors"):
                 model = load_model(item)
-                facts = {"model": model.card.one_line(), "sha256": model.digest}
+                facts = {"model": model.card.one_line(), "verdict": model.card.verdict()}
+                facts["sha256"] = model.digest
                 facts |= model.card.model_dump(mode="json")
             else:
                 data, first = read_series(item, trust=trust, any_size=any_size)

@@ -105,7 +105,8 @@ def test_a_missing_model_names_what_there_is() -> None:
     [
         ({"format": "napari-normative-model/99"}, "format"),
         ({"colour": "blue"}, "colour"),
-        ({"vae": {"shape": [8, 8, 8], "depth": 3}}, "vae"),
+        ({"network": {"kind": "vae", "shape": [8, 8, 8], "depth": 3}}, "network"),
+        ({"network": {"kind": "oracle", "shape": [8, 8, 8]}}, "network"),
         ({"score": None}, "score"),
     ],
 )
@@ -135,7 +136,7 @@ def test_weights_that_do_not_fit_the_card_are_refused(
     tiny_model_path: Path, tmp_path: Path
 ) -> None:
     card, tensors, _ = load_model_file(tiny_model_path)
-    name = next(n for n in tensors if n.startswith("vae.decoder"))
+    name = next(n for n in tensors if n.startswith("network.decoder"))
     path = tmp_path / "odd.safetensors"
     path.write_bytes(pack({n: a for n, a in tensors.items() if n != name}, card.model_dump_json()))
     with pytest.raises(ModelFileError, match=r"MOD-006.*weights"):

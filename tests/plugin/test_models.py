@@ -19,7 +19,8 @@ def test_a_chosen_file_is_remembered_first(shelf, tiny_model_path, tmp_path):
     key = shelf.add(tiny_model_path)
     again = ModelShelf(tmp_path / "settings" / "recent.json")
     assert key in {choice.key for choice in again.choices()}
-    assert again.line(key) == again.load(key).card.one_line()
+    card = again.load(key).card
+    assert again.line(key) == f"{card.one_line()}\n{card.verdict()}"
 
 
 def test_a_foreign_file_is_refused_and_not_remembered(shelf, tmp_path):

@@ -6,11 +6,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from napari_normative.core.config import ObjectiveConfig, VAEConfig
+from napari_normative.core.comparison import BASELINE_NAMES, ComparisonRow, beaten, verdict
+from napari_normative.core.config import NetworkConfig, ObjectiveConfig
 from napari_normative.core.preprocess import PreprocessConfig
 from napari_normative.core.score import ScoreConfig
 
-FORMAT: Literal["napari-normative-model/1"] = "napari-normative-model/1"
+FORMAT: Literal["napari-normative-model/2"] = "napari-normative-model/2"
 RESEARCH_USE = "Research use only, not for diagnosis."
 
 
@@ -93,24 +94,30 @@ class ModelCard(_Record):
     Attributes
     ----------
     name, title, modality : str
+    network : VAEConfig or BaselineConfig
+    objective : ObjectiveConfig or None
+        None for a baseline.
+    comparison : tuple of ComparisonRow
+        With the baselines, on the test people; empty where none was made.
     license, credit : str
         Of weights and statistics.
     intended_use, limits : str
         In sentences for people.
     """
 
-    format: Literal["napari-normative-model/1"] = FORMAT
+    format: Literal["napari-normative-model/2"] = FORMAT
     name: str
     title: str
     modality: str
     created_utc: str
-    vae: VAEConfig
-    objective: ObjectiveConfig
+    network: NetworkConfig
+    objective: ObjectiveConfig | None
     preprocess: PreprocessConfig
     score: ScoreConfig
     training: TrainingFacts
     calibration: CalibrationFacts
     held_out: tuple[HeldOut, ...]
+    comparison: tuple[ComparisonRow, ...] = ()
     intended_use: str
     limits: str
     license: str
@@ -126,6 +133,13 @@ class ModelCard(_Record):
             f"z threshold {self.calibration.threshold_z:g}"
         )
 
-    def beats_mean_image(self) -> bool:
-        """Whether held-out people are reconstructed better than by the mean, at every site."""
-        return all(site.mae < site.mae_mean_image for site in self.held_out)
+    def verdict(self) -> str:
+        """Return in a sentence or two whether the model does better than simple baselines."""
+        if self.network.kind != "vae":
+            return f"A simple baseline ({BASELINE_NAMES[self.network.kind]}), to compare with."
+        return verdict(self.comparison)
+
+    def beats_no_baseline(self) -> bool:
+        """Whether the comparison was made and no baseline finds simulated lesions worse."""
+        decided = any(r.figure == "ap" and r.low is not None for r in self.comparison)
+        return self.network.kind == "vae" and decided and not beaten(self.comparison)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Likelihood = Literal["gaussian", "laplace", "gaussian-map"]
+BaselineKind = Literal["threshold", "atlas", "pca"]
 
 
 class VAEConfig(BaseModel):
@@ -14,6 +15,7 @@ class VAEConfig(BaseModel):
 
     Attributes
     ----------
+    kind : {"vae"}
     shape : tuple of 3 int
         Volume size of the dense form; nominal size of the spatial form.
     channels : int
@@ -46,6 +48,7 @@ class VAEConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    kind: Literal["vae"] = "vae"
     shape: tuple[int, int, int]
     channels: int = Field(1, ge=1)
     latent: Literal["dense", "spatial"] = "dense"
@@ -92,6 +95,41 @@ class VAEConfig(BaseModel):
             if self.channels != 1 or not self.local_size or not self.local_blocks:
                 raise ValueError("a local level needs one channel, a size and a number of blocks")
         return self
+
+
+class BaselineConfig(BaseModel):
+    """A simple baseline in the place of the network.
+
+    Attributes
+    ----------
+    kind : {"threshold", "atlas", "pca"}
+        One intensity everywhere, the mean image, principal components at full resolution.
+    shape : tuple of 3 int
+    channels : int
+    components : int
+        Principal components.
+    voxels : int
+        Foreground voxels that the components span.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: BaselineKind
+    shape: tuple[int, int, int]
+    channels: int = Field(1, ge=1)
+    components: int = Field(0, ge=0)
+    voxels: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> BaselineConfig:
+        spans = self.components > 0 and self.voxels > 0
+        if spans != (self.kind == "pca") or bool(self.components) != bool(self.voxels):
+            raise ValueError("principal components, and they alone, have components and voxels")
+        return self
+
+
+NetworkConfig = Annotated[VAEConfig | BaselineConfig, Field(discriminator="kind")]
+"""What a model file's network is; ``kind`` tells which."""
 
 
 class ObjectiveConfig(BaseModel):

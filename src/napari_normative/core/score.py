@@ -23,6 +23,8 @@ class ScoreConfig(BaseModel):
         Displacement that is forgiven; 0 for none.
     contrast_fit : bool
         Fit the reconstruction's contrast to the scan first.
+    voxel_statistics : bool
+        Judge a residual by healthy mean and SD of its own voxel; else as it is.
     erosion_mm : float
         Rim of the foreground that is not scored.
     minimum_ml : float
@@ -36,6 +38,7 @@ class ScoreConfig(BaseModel):
     scales_mm: tuple[float, ...] = (2.0, 4.0, 8.0)
     tolerance_mm: float = 4.0
     contrast_fit: bool = True
+    voxel_statistics: bool = True
     erosion_mm: float = 4.0
     minimum_ml: float = 0.1
     false_per_scan: float = 1.0

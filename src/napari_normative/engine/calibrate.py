@@ -40,6 +40,8 @@ def calibrate(
             people.append(_scales(image, mask, reconstruct, score, spacing))
             masks.append(mask)
     mean, sd = voxel_statistics(people, masks)
+    if not score.voxel_statistics:
+        mean, sd = np.zeros_like(mean), (sd > 0).astype(np.float32)
     inside = cohort.template.mask
     draft = Calibration(
         mean=mean * inside, sd=sd * inside, z_tail=np.zeros(0), scan_scores=np.zeros(0),

@@ -124,6 +124,8 @@ def detect(
     error = reconstruction_error(prepared.image, image[0], prepared.mask)
     fits = Applicability((*checks, *check_likeness(distance, error, model.healthy_range)))
     warnings = [*scan.source.warnings, *fits.warnings, *note.warnings]
+    if card.beats_no_baseline():
+        warnings.append(f"The model is no better than a simple baseline. {card.verdict()}")
     provenance: dict[str, Any] = {
         "software": f"napari-normative {versions()['napari-normative']}",
         "notice": RESEARCH_USE,

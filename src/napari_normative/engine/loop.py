@@ -201,9 +201,13 @@ class Trainee(pl.LightningModule):
         return {
             "cohort": self.cohort.digest,
             "draws": hashlib.sha256(weight.tobytes()).hexdigest(),
-            "preset": self.preset.model_dump(mode="json"),
+            "preset": self._trained_by(),
             "seed": self.seed,
         }
+
+    def _trained_by(self) -> dict[str, object]:
+        """Return the preset without the choices that come after training."""
+        return self.preset.model_dump(mode="json", exclude={"score", "local_edge", "local_size"})
 
     def _copies(self) -> tuple[tuple[str, VAE], ...]:
         return ("network.", self.network), ("average.", self.average)

@@ -25,7 +25,7 @@ from napari_normative.io.checkpoint import Tensors, load_model_file, save_model_
 from napari_normative.volume import FloatArray, Volume
 
 if TYPE_CHECKING:
-    from napari_normative.core.vae import VAE
+    from napari_normative.core.baselines import Network
 
 ScanLike: TypeAlias = str | Path | Volume | SpatialImage | tuple[NDArray[Any], Any]
 """A path, a Volume, a nibabel image, or an array with its voxel-to-world affine."""
@@ -34,7 +34,7 @@ Progress = Callable[[str, float], None]
 Cancel = Callable[[], bool]
 
 DEFAULT_MODEL = "brain-t1"
-VAE_PREFIX = "vae."
+NETWORK_PREFIX = "network."
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ class NormativeModel:
         self.card = card
         self.digest = digest
         self._tensors = tensors
-        self._networks: dict[str, VAE] = {}
+        self._networks: dict[str, Network] = {}
         self._lock = threading.Lock()
         self.template = self._read_template()
         self.calibration = self._read_calibration()
@@ -201,19 +201,19 @@ class NormativeModel:
         images, _ = decode(self, latents, device)
         return [self._synthetic(x, f"sample-{i}") for i, x in enumerate(images, start=1)]
 
-    def network(self, device: str) -> VAE:
+    def network(self, device: str) -> Network:
         """Return the network on a device, built at the first call."""
         import torch
 
-        from napari_normative.core.vae import VAE
+        from napari_normative.core.baselines import build_network
 
         with self._lock:
             if device not in self._networks:
-                network = VAE(self.card.vae)
+                network = build_network(self.card.network)
                 state = {
-                    name.removeprefix(VAE_PREFIX): torch.from_numpy(array.copy())
+                    name.removeprefix(NETWORK_PREFIX): torch.from_numpy(array.copy())
                     for name, array in self._tensors.items()
-                    if name.startswith(VAE_PREFIX)
+                    if name.startswith(NETWORK_PREFIX)
                 }
                 try:
                     network.load_state_dict(state)

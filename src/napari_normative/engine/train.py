@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import logging
 import os
 import warnings
@@ -12,43 +11,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from napari_normative.core.calibration import Calibration
-from napari_normative.core.card import (
-    CalibrationFacts,
-    CurvePoint,
-    HeldOut,
-    ModelCard,
-    TrainingFacts,
-)
-from napari_normative.core.config import VAEConfig
-from napari_normative.core.latent import AggregatedPosterior, LatentHealth, latent_health
-from napari_normative.engine.calibrate import calibrate, held_out
+from napari_normative.core.card import CurvePoint, TrainingFacts
+from napari_normative.core.comparison import BASELINE_NAMES
+from napari_normative.core.config import BaselineKind
+from napari_normative.engine.assemble import Label, assemble
+from napari_normative.engine.baselines import baseline_model
 from napari_normative.engine.cohort import counts, groups, read_cohort, require_enough
+from napari_normative.engine.compare import compare
 from napari_normative.engine.device import bf16_is_fast, choose_device
 from napari_normative.engine.infer import versions
-from napari_normative.engine.model import VAE_PREFIX, NormativeModel
+from napari_normative.engine.model import NormativeModel
 from napari_normative.engine.prepared import PreparedCohort, prepare_cohort
 from napari_normative.engine.presets import PRESETS, Preset
 from napari_normative.engine.start import architecture, fit_local_level, start_from_components
 from napari_normative.errors import TrainingError
-from napari_normative.io.checkpoint import Tensors, newest_checkpoint
-from napari_normative.volume import FloatArray
+from napari_normative.io.checkpoint import newest_checkpoint
 
 if TYPE_CHECKING:
     from napari_normative.core.vae import VAE
-
-INTENDED_USE = (
-    "Research use only, not for diagnosis. Shows where a scan differs from healthy people like "
-    "those it was trained on, as candidates for a person to review."
-)
-LIMITS = (
-    "Trained on few people and scanners: other scanners, ages and sequences give more false "
-    "candidates. Finds what changes intensity on this contrast; changes of texture, small "
-    "displacements and lesions of ordinary intensity stay unseen. No candidate does not mean "
-    "no disease. A left-right flipped scan is not noticed."
-)
 
 
 @dataclass(frozen=True)
@@ -57,7 +37,7 @@ class TrainProgress:
 
     Attributes
     ----------
-    stage : {"check", "align", "train", "calibrate"}
+    stage : {"check", "align", "train", "calibrate", "compare"}
     fraction : float
         Of the stage, 0 to 1.
     message : str
@@ -175,16 +155,6 @@ def fit(
     network, curves, steps, minutes, bf16 = _train(
         prepared, chosen, seed, choice.device, max_minutes, checkpoints, resume, tell, cancel
     )
-    tell(TrainProgress("calibrate", 0.0, "healthy people who took no part in training"))
-    tensors = {
-        VAE_PREFIX + key: _shrunk(value.detach().cpu().numpy())
-        for key, value in network.state_dict().items()
-    }
-    latents, variances, reconstruct = _applied(network, tensors, prepared, choice.device)
-    calibration = calibrate(prepared, reconstruct, chosen.score, flip=chosen.augment.flip)
-    errors = held_out(prepared, reconstruct)
-    posterior = AggregatedPosterior.fit(latents, variances)
-    health = latent_health(latents, variances)
     facts = TrainingFacts(
         preset=name,
         command=_command(name, changes or {}, max_minutes, seed),
@@ -198,12 +168,34 @@ def fit(
         versions=versions(),
         curves=tuple(curves),
     )
-    card = _card(out.stem, title, chosen, network.config, prepared, facts, calibration, errors,
-                 health, license_text, credit)  # fmt: skip
-    tensors.update(_statistics(prepared, calibration, posterior))
-    model = NormativeModel(card, tensors)
+    label = Label(out.stem, title or chosen.title, chosen.modality, license_text, credit)
+    tell(TrainProgress("calibrate", 0.0, "healthy people who took no part in training"))
+    model = assemble(
+        network,
+        prepared,
+        label,
+        facts,
+        choice.device,
+        score=chosen.score,
+        objective=chosen.objective,
+        flip=chosen.augment.flip,
+    )
+    baselines: dict[BaselineKind, NormativeModel] = {}
+    for kind, words in BASELINE_NAMES.items():
+        report("compare", 0.0, f"baseline: {words}")
+        baselines[kind] = baseline_model(kind, prepared, chosen, label, facts, choice.device)
+        baselines[kind].save(folder / "baselines" / f"{kind}.safetensors")
+    rows = compare(
+        model,
+        baselines,
+        prepared,
+        choice.device,
+        seed=seed,
+        report=lambda fraction: report("compare", fraction, "people who took no part in anything"),
+    )
+    model.card = model.card.model_copy(update={"comparison": rows})
     model.save(out)
-    tell(TrainProgress("calibrate", 1.0, f"saved {out.name}"))
+    tell(TrainProgress("compare", 1.0, f"saved {out.name}"))
     return model
 
 
@@ -266,94 +258,6 @@ def _train(
         trainee.step,
         trainee.minutes(),
         bf16,
-    )
-
-
-def _applied(
-    network: VAE, tensors: Tensors, prepared: PreparedCohort, device: str
-) -> tuple[FloatArray, FloatArray, Callable[[FloatArray], FloatArray]]:
-    """Put the weights in as they are stored; return training latents and a reconstructor."""
-    import torch
-
-    stored = {k.removeprefix(VAE_PREFIX): torch.from_numpy(v) for k, v in tensors.items()}
-    network.load_state_dict(stored)
-    network = network.float().to(device)
-
-    def reconstruct(images: FloatArray) -> FloatArray:
-        with torch.inference_mode():
-            x = torch.from_numpy(np.ascontiguousarray(images)).to(device)[:, None]
-            out: FloatArray = network.reconstruct(x)[:, 0].float().cpu().numpy()
-        return out
-
-    means, variances = [], []
-    with torch.inference_mode():
-        for n in prepared.select("train"):
-            image = torch.from_numpy(prepared.images[n].astype(np.float32)).to(device)
-            latent = network.encode(image[None, None])
-            means.append(latent.mean[0].float().cpu().numpy())
-            variances.append(latent.log_variance[0].float().exp().cpu().numpy())
-    return np.stack(means), np.stack(variances), reconstruct
-
-
-def _statistics(
-    prepared: PreparedCohort, calibration: Calibration, posterior: AggregatedPosterior
-) -> Tensors:
-    inside = prepared.template.mask
-    return {
-        "template.mask": np.packbits(inside),
-        "template.image": prepared.template.image[inside].astype(np.float16),
-        "calibration.mean": calibration.mean[:, inside].astype(np.float16),
-        "calibration.sd": calibration.sd[:, inside].astype(np.float16),
-        "calibration.z_tail": calibration.z_tail.astype(np.float32),
-        "calibration.scan_scores": calibration.scan_scores.astype(np.float32),
-        "calibration.evidence": calibration.evidence.astype(np.float32),
-        "latent.mean": posterior.mean,
-        "latent.cholesky": posterior.cholesky.astype(np.float16),
-    }
-
-
-def _shrunk(array: np.ndarray) -> np.ndarray:
-    """Store weights in half precision; small ones whole, they cost nothing."""
-    return array.astype(np.float16) if array.dtype == np.float32 and array.size > 4096 else array
-
-
-def _card(
-    name: str,
-    title: str | None,
-    preset: Preset,
-    architecture: VAEConfig,
-    prepared: PreparedCohort,
-    facts: TrainingFacts,
-    calibration: Calibration,
-    errors: tuple[HeldOut, ...],
-    health: LatentHealth,
-    license_text: str,
-    credit: str,
-) -> ModelCard:
-    return ModelCard(
-        name=name,
-        title=title or preset.title,
-        modality=preset.modality,
-        created_utc=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        vae=architecture,
-        objective=preset.objective,
-        preprocess=prepared.config,
-        score=preset.score,
-        training=facts,
-        calibration=CalibrationFacts(
-            n_a=calibration.n_a,
-            n_b=calibration.n_b,
-            threshold_z=calibration.threshold_z,
-            false_per_scan=round(calibration.false_per_scan, 3),
-            latent_total_kl_nats=round(health.total_kl_nats, 2),
-            latent_active=health.active,
-            latent_aggregate_kl_nats=round(health.aggregate_kl_nats, 2),
-        ),
-        held_out=errors,
-        intended_use=INTENDED_USE,
-        limits=LIMITS,
-        license=license_text,
-        credit=credit,
     )
 
 

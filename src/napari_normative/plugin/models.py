@@ -11,6 +11,7 @@ from napari_normative.errors import ModelFileError, NormativeError
 from napari_normative.plugin.state import Choice
 
 if TYPE_CHECKING:
+    from napari_normative.core.card import ModelCard
     from napari_normative.engine.model import NormativeModel
 
 RECENT_COUNT = 8
@@ -48,16 +49,16 @@ class ModelShelf:
         return [Choice(str(path), name) for path, name in listed]
 
     def line(self, key: str) -> str:
-        """Return the card of a model in one line, or what is wrong with the file."""
+        """Return a model's card in a line and its verdict, or what is wrong with the file."""
         if not key:
             return ""
         from napari_normative.engine.model import available_models, load_model
 
         for entry in available_models():
             if str(entry.path) == key:
-                return entry.card.one_line()
+                return _described(entry.card)
         try:
-            return load_model(key).card.one_line()
+            return _described(load_model(key).card)
         except NormativeError as error:
             return str(error)
 
@@ -125,3 +126,7 @@ class ModelShelf:
         if self._loaded is not None:
             self._loaded.unload()
         self._loaded, self._loaded_key = None, ""
+
+
+def _described(card: ModelCard) -> str:
+    return f"{card.one_line()}\n{card.verdict()}"

@@ -1,0 +1,163 @@
+"""From a network and a cohort to a model: statistics, thresholds, card."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_normative.core.calibration import Calibration
+from napari_normative.core.card import CalibrationFacts, ModelCard, TrainingFacts
+from napari_normative.core.config import ObjectiveConfig
+from napari_normative.core.latent import AggregatedPosterior, latent_health
+from napari_normative.core.score import ScoreConfig
+from napari_normative.engine.calibrate import calibrate, held_out
+from napari_normative.engine.model import NETWORK_PREFIX, NormativeModel
+from napari_normative.engine.prepared import PreparedCohort
+from napari_normative.io.checkpoint import Tensors
+from napari_normative.volume import FloatArray
+
+if TYPE_CHECKING:
+    from napari_normative.core.baselines import Network
+
+INTENDED_USE = (
+    "Research use only, not for diagnosis. Shows where a scan differs from healthy people like "
+    "those it was trained on, as candidates for a person to review."
+)
+LIMITS = (
+    "Trained on few people and scanners: other scanners, ages and sequences give more false "
+    "candidates. Finds what changes intensity on this contrast; changes of texture, small "
+    "displacements and lesions of ordinary intensity stay unseen. No candidate does not mean "
+    "no disease. A left-right flipped scan is not noticed."
+)
+
+
+@dataclass(frozen=True)
+class Label:
+    """What a card says of its origin.
+
+    Attributes
+    ----------
+    name, title, modality, license, credit : str
+    """
+
+    name: str
+    title: str
+    modality: str
+    license: str
+    credit: str
+
+
+def assemble(
+    network: Network,
+    prepared: PreparedCohort,
+    label: Label,
+    facts: TrainingFacts,
+    device: str,
+    *,
+    score: ScoreConfig,
+    objective: ObjectiveConfig | None,
+    flip: bool,
+) -> NormativeModel:
+    """Calibrate a network on people who took no part in it, and write its card.
+
+    Parameters
+    ----------
+    network : Network
+        A VAE or a baseline.
+    prepared : PreparedCohort
+    label : Label
+    facts : TrainingFacts
+    device : str
+    score : ScoreConfig
+    objective : ObjectiveConfig or None
+        None where nothing was optimised.
+    flip : bool
+        People of calibration part A count mirrored as well.
+    """
+    tensors = {
+        NETWORK_PREFIX + key: _shrunk(value.detach().cpu().numpy())
+        for key, value in network.state_dict().items()
+    }
+    latents, variances, reconstruct = _applied(network, tensors, prepared, device)
+    calibration = calibrate(prepared, reconstruct, score, flip=flip)
+    posterior = AggregatedPosterior.fit(latents, variances)
+    health = latent_health(latents, variances)
+    card = ModelCard(
+        name=label.name,
+        title=label.title,
+        modality=label.modality,
+        created_utc=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        network=network.config,
+        objective=objective,
+        preprocess=prepared.config,
+        score=score,
+        training=facts,
+        calibration=CalibrationFacts(
+            n_a=calibration.n_a,
+            n_b=calibration.n_b,
+            threshold_z=calibration.threshold_z,
+            false_per_scan=round(calibration.false_per_scan, 3),
+            latent_total_kl_nats=round(health.total_kl_nats, 2),
+            latent_active=health.active,
+            latent_aggregate_kl_nats=round(health.aggregate_kl_nats, 2),
+        ),
+        held_out=held_out(prepared, reconstruct),
+        intended_use=INTENDED_USE,
+        limits=LIMITS,
+        license=label.license,
+        credit=label.credit,
+    )
+    tensors.update(_statistics(prepared, calibration, posterior))
+    return NormativeModel(card, tensors)
+
+
+def _applied(
+    network: Network, tensors: Tensors, prepared: PreparedCohort, device: str
+) -> tuple[FloatArray, FloatArray, Callable[[FloatArray], FloatArray]]:
+    """Put the weights in as they are stored; return training latents and a reconstructor."""
+    import torch
+
+    stored = {k.removeprefix(NETWORK_PREFIX): torch.from_numpy(v) for k, v in tensors.items()}
+    network.load_state_dict(stored)
+    network = network.float().to(device)
+
+    def reconstruct(images: FloatArray) -> FloatArray:
+        with torch.inference_mode():
+            x = torch.from_numpy(np.ascontiguousarray(images)).to(device)[:, None]
+            out: FloatArray = network.reconstruct(x)[:, 0].float().cpu().numpy()
+        return out
+
+    means, variances = [], []
+    with torch.inference_mode():
+        for n in prepared.select("train"):
+            image = torch.from_numpy(prepared.images[n].astype(np.float32)).to(device)
+            latent = network.encode(image[None, None])
+            means.append(latent.mean[0].float().cpu().numpy())
+            variances.append(latent.log_variance[0].float().exp().cpu().numpy())
+    return np.stack(means), np.stack(variances), reconstruct
+
+
+def _statistics(
+    prepared: PreparedCohort, calibration: Calibration, posterior: AggregatedPosterior
+) -> Tensors:
+    inside = prepared.template.mask
+    return {
+        "template.mask": np.packbits(inside),
+        "template.image": prepared.template.image[inside].astype(np.float16),
+        "calibration.mean": calibration.mean[:, inside].astype(np.float16),
+        "calibration.sd": calibration.sd[:, inside].astype(np.float16),
+        "calibration.z_tail": calibration.z_tail.astype(np.float32),
+        "calibration.scan_scores": calibration.scan_scores.astype(np.float32),
+        "calibration.evidence": calibration.evidence.astype(np.float32),
+        "latent.mean": posterior.mean,
+        "latent.cholesky": posterior.cholesky.astype(np.float16),
+    }
+
+
+def _shrunk(array: np.ndarray) -> np.ndarray:
+    """Store weights in half precision; small ones whole, they cost nothing."""
+    return array.astype(np.float16) if array.dtype == np.float32 and array.size > 4096 else array

@@ -1,0 +1,110 @@
+"""Baselines are model files: written by a training, usable wherever a VAE is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from napari_normative.core.comparison import ComparisonRow
+from napari_normative.core.config import BaselineConfig
+from napari_normative.core.preprocess import prepare
+from napari_normative.core.residual import smooth_inside
+from napari_normative.core.score import anomaly_z, residual_scales
+from napari_normative.engine import compare
+from napari_normative.engine.model import load_model
+from napari_normative.io.checkpoint import save_model_file
+from phantoms import phantom
+
+KINDS = ("threshold", "atlas", "pca")
+
+
+def baseline_path(model: Path, kind: str) -> Path:
+    return model.with_name(model.name + ".work") / "baselines" / f"{kind}.safetensors"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_baseline_detects_like_any_model(tiny_model_path: Path, kind: str) -> None:
+    model = load_model(baseline_path(tiny_model_path, kind))
+    assert isinstance(model.card.network, BaselineConfig)
+    assert model.card.network.kind == kind
+    assert model.card.objective is None
+    assert model.card.verdict().startswith("A simple baseline")
+    scan = phantom(7, lesion_ml=14)
+    found = model.detect(scan, samples=1)
+    assert found.anomaly_z.shape == scan.shape
+    assert found.anomaly_z.data[found.mask].std() > 0.5
+    assert found.samples[0].data[found.mask].mean() == pytest.approx(
+        found.reconstruction.data[found.mask].mean(), rel=0.2
+    )
+    if kind != "threshold":  # which cannot tell a lesion from a ventricle
+        assert found.candidates[0].centroid_mm == pytest.approx((-38, 15, 15), abs=8)
+
+
+def test_the_thresholds_map_is_the_smoothed_intensity(tiny_model_path: Path) -> None:
+    """Up to an offset and a factor of the scan's own: a straight line with a positive slope."""
+    model = load_model(baseline_path(tiny_model_path, "threshold"))
+    space, score = model.card.preprocess, model.card.score
+    prepared = prepare(phantom(7), space, model.template)
+    level = model.network("cpu").reconstruct(torch.zeros(1, 1, *space.shape))[0, 0].numpy()
+    mm = space.spacing_mm
+    scales = residual_scales(prepared.image, level, prepared.mask, score, mm)
+    z = anomaly_z(scales, prepared.mask, model.calibration, score, mm)
+    inside = z != 0
+    smooth = smooth_inside(prepared.image, prepared.mask, score.scales_mm[0] / mm)
+    assert np.corrcoef(z[inside], smooth[inside])[0, 1] == pytest.approx(1, abs=1e-5)
+    assert np.ptp(level) == 0
+
+
+def test_calibration_and_score_are_the_models(tiny_model_path: Path) -> None:
+    judged = load_model(tiny_model_path)
+    for kind in ("atlas", "pca"):
+        model = load_model(baseline_path(tiny_model_path, kind))
+        assert model.card.score == judged.card.score
+        assert model.calibration.n_b == judged.calibration.n_b
+        np.testing.assert_array_equal(model.template.image, judged.template.image)
+        assert not np.array_equal(model.calibration.sd, judged.calibration.sd)
+
+
+def test_the_card_compares_with_every_baseline(tiny_model_path: Path) -> None:
+    rows = load_model(tiny_model_path).card.comparison
+    assert {(r.figure, r.stratum, r.against) for r in rows} == {
+        *(("ap", kind, against) for kind in compare.LESIONS for against in KINDS),
+        ("error", "site-a", "atlas"),
+        ("error", "site-a", "pca"),
+    }
+    for row in rows:
+        assert row.people == 2
+        assert row.difference == pytest.approx(row.model - row.baseline, abs=1e-4)
+        assert row.low is not None and row.high is not None
+        assert row.low <= row.difference <= row.high
+    by = {(r.figure, r.stratum, r.against): r for r in rows}
+    held_out = load_model(tiny_model_path).card.held_out[0]
+    error = by["error", "site-a", "atlas"]
+    assert error.model == pytest.approx(held_out.mae, abs=1e-4)
+    assert error.baseline == pytest.approx(held_out.mae_mean_image, abs=1e-4)
+    assert by["ap", "hypointense", "threshold"].outcome == "better"
+
+
+def test_a_detection_warns_when_nothing_is_beaten(tiny_model_path: Path, tmp_path: Path) -> None:
+    model = load_model(tiny_model_path)
+    lost = ComparisonRow(
+        figure="ap", stratum="hypointense", against="atlas", people=9, model=0.2, baseline=0.3,
+        difference=-0.1, low=-0.2, high=-0.05,
+    )  # fmt: skip
+    path = tmp_path / "poor.safetensors"
+    card = model.card.model_copy(update={"comparison": (lost,)})
+    save_model_file(path, card, model._tensors)
+    warnings = load_model(path).detect(phantom(7)).warnings
+    assert any("no better than a simple baseline" in w and "-0.10" in w for w in warnings)
+    assert not any("simple baseline" in w for w in model.detect(phantom(7)).warnings)
+
+
+def test_people_are_taken_from_the_sites_in_turn() -> None:
+    from types import SimpleNamespace
+
+    people = [SimpleNamespace(site=site) for site in "aaaabb"]
+    cohort = SimpleNamespace(people=people, select=lambda split: [0, 1, 2, 3, 4, 5])
+    assert compare._in_turn(cohort) == [0, 4, 1, 5, 2, 3]  # type: ignore[arg-type]
