@@ -119,7 +119,7 @@ _FEW_PEOPLE: dict[str, object] = {
     "latent_size": 160,
     "bottleneck": 8,
     "augment": _GENTLE,
-    "steps": 600,
+    "steps": 200,
 }
 
 PRESETS: dict[str, Preset] = {
