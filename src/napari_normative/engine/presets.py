@@ -122,7 +122,7 @@ _FEW_PEOPLE: dict[str, object] = {
     "bottleneck": 8,
     "local_edge": 8,
     "augment": _GENTLE,
-    "steps": 600,
+    "steps": 200,
 }
 
 PRESETS: dict[str, Preset] = {
