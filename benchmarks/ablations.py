@@ -32,7 +32,7 @@ from napari_normative.core.latent import latent_health
 from napari_normative.core.lesions import drawn_shape, place_shape, simulate
 from napari_normative.core.metrics import average_precision, paired_difference
 from napari_normative.core.sample_metrics import mmd2, volume_features
-from napari_normative.core.score import anomaly_z, residual_scales
+from napari_normative.core.score import judge
 from napari_normative.core.vae import VAE
 from napari_normative.engine import loop
 from napari_normative.engine.calibrate import calibrate
@@ -165,8 +165,14 @@ def lesions_found(
 ) -> dict[str, list[list[float]]]:
     """Return AP of |z| per kind, person (calibration-b) and strength."""
     spacing = preset.preprocess.spacing_mm
-    calibration = calibrate(cohort, reconstruct, preset.score, flip=preset.augment.flip)
     people = cohort.select("calibration-b")
+    # Those who get lesions must not be among those who say what is healthy.
+    others = [
+        dataclasses.replace(p, split="left out") if n in people else p
+        for n, p in enumerate(cohort.people)
+    ]
+    known = dataclasses.replace(cohort, people=others)
+    calibration = calibrate(known, reconstruct, preset.score, flip=preset.augment.flip)
     places = shapes(folder, cohort, len(people) * 2)
     found: dict[str, list[list[float]]] = {kind: [] for kind in STRENGTHS}
     for turn, n in enumerate(people):
@@ -176,10 +182,8 @@ def lesions_found(
             for k, strength in enumerate(strengths):
                 shape = places[(2 * turn + k) % len(places)]
                 made = simulate(image, mask, shape, spacing, kind, strength=strength, seed=n)
-                scales = residual_scales(
-                    made.image, reconstruct(made.image[None])[0], mask, preset.score, spacing
-                )
-                z = anomaly_z(scales, mask, calibration, preset.score, spacing)
+                healthy = reconstruct(made.image[None])[0]
+                z = judge(made.image, healthy, mask, calibration, preset.score, spacing)
                 # Lesion voxels that are not scored count as missed.
                 found[kind][-1].append(average_precision(np.abs(z[mask]), made.truth[mask]))
     return found

@@ -28,7 +28,7 @@ from napari_normative.core.metrics import average_precision
 from napari_normative.core.preprocess import Prepared, PreprocessConfig, prepare
 from napari_normative.core.register import Alignment
 from napari_normative.core.residual import fit_contrast
-from napari_normative.core.score import ScoreConfig, anomaly_z, residual_scales
+from napari_normative.core.score import ScoreConfig, judge
 from napari_normative.engine.calibrate import calibrate
 from napari_normative.engine.cohort import Person, read_cohort
 from napari_normative.engine.model import NormativeModel, load_model
@@ -187,8 +187,7 @@ def z_of(
     score: ScoreConfig,
     spacing_mm: float,
 ) -> FloatArray:
-    scales = residual_scales(image, run(image[None])[0], mask, score, spacing_mm)
-    return anomaly_z(scales, mask, calibration, score, spacing_mm)
+    return judge(image, run(image[None])[0], mask, calibration, score, spacing_mm)
 
 
 def measure(bench: Bench, cohort: PreparedCohort, sites: Sequence[str], variant: Variant) -> Tally:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from napari_normative.core.calibration import TAIL
 from napari_normative.core.candidates import components
-from napari_normative.core.score import anomaly_z, residual_scales
+from napari_normative.core.score import judge
 from napari_normative.engine.cohort import read_cohort
 from napari_normative.engine.infer import decode
 from napari_normative.engine.model import NormativeModel, load_model
@@ -84,8 +84,8 @@ def table(model: NormativeModel, cohort: PreparedCohort) -> list[str]:
             image, mask = cohort.images[n].astype(np.float32), cohort.masks[n]
             for name, way in ways.items():
                 errors[name].append(float(np.abs(image - way(image))[mask].mean()))
-            scales = residual_scales(image, ways["VAE (shipped)"](image), mask, score, spacing)
-            z = anomaly_z(scales, mask, model.calibration, score, spacing)
+            made = ways["VAE (shipped)"](image)
+            z = judge(image, made, mask, model.calibration, score, spacing)
             beyond.append(float((np.abs(z[z != 0]) > tail).mean()))
             found = components(
                 z, model.calibration.threshold_z, score.minimum_ml, spacing**3 / 1000

@@ -13,7 +13,7 @@ from napari_normative.core.baselines import PCA, MeanAtlas, Threshold, build_net
 from napari_normative.core.calibration import Calibration
 from napari_normative.core.config import BaselineConfig, VAEConfig
 from napari_normative.core.preprocess import Template
-from napari_normative.core.score import ScoreConfig, anomaly_z, residual_scales
+from napari_normative.core.score import ScoreConfig, judge
 from napari_normative.engine.baselines import _best_count, fit_baseline, score_of
 from napari_normative.engine.cohort import Person
 from napari_normative.engine.prepared import PreparedCohort
@@ -115,15 +115,18 @@ def test_atlas_and_threshold_ignore_the_scan(kind: str) -> None:
 
 
 def test_the_thresholds_z_rises_with_the_intensity_and_with_nothing_else() -> None:
-    score = score_of("threshold", ScoreConfig(scales_mm=(1e-3,), erosion_mm=0.0))
+    score = score_of(
+        "threshold",
+        ScoreConfig(scales_mm=(1e-3,), erosion_mm=0.0, asymmetry=0.0, guide_mm=()),
+    )
     ones = np.ones((1, *SHAPE), np.float32)
     calibration = Calibration(
-        ones * 0, ones, np.zeros(26), np.zeros(2), np.zeros(2), 2.0, 1.0, 2, 2
+        ones * 0, ones, np.zeros(26), np.zeros(2), np.zeros(2), 2.0, 1.0, 0.5, 1.5, 2
     )
     image = np.random.default_rng(0).random(SHAPE, dtype=np.float32)
     mask = np.ones(SHAPE, dtype=bool)
     level = np.full(SHAPE, 0.3, np.float32)
-    z = anomaly_z(residual_scales(image, level, mask, score, 8.0), mask, calibration, score, 8.0)
+    z = judge(image, level, mask, calibration, score, 8.0)
     order = np.argsort(image, axis=None)
     assert (np.diff(z.ravel()[order]) >= 0).all()
     assert z.ravel()[order[-1]] > 0 > z.ravel()[order[0]]

@@ -8,19 +8,28 @@ import pytest
 from napari_normative.core.calibration import (
     TAIL,
     Calibration,
+    VoxelStatistics,
     conformal_p,
-    voxel_statistics,
     z_tail,
 )
 from napari_normative.core.candidates import components, describe, threshold_for_rate
 from napari_normative.core.latent import AggregatedPosterior
 from napari_normative.core.residual import (
     fit_contrast,
+    guided_average,
+    local_ssim,
     residual,
     smooth_inside,
     tolerant_residual,
 )
-from napari_normative.core.score import ScoreConfig, anomaly_z, erode, residual_scales, scan_score
+from napari_normative.core.score import (
+    ScoreConfig,
+    anomaly_z,
+    erode,
+    evidence_maps,
+    judge,
+    scan_score,
+)
 from napari_normative.errors import GeometryMismatchError
 from napari_normative.volume import Volume
 
@@ -36,6 +45,12 @@ def brain_like(seed: int = 0) -> np.ndarray:
     return (0.7 + 0.2 * smooth / smooth.std()).astype(np.float32)
 
 
+def plain(**more: object) -> ScoreConfig:
+    """Return a score of one scale without the steps that a test is not about."""
+    bare = {"scales_mm": (2.0,), "erosion_mm": 0.0, "asymmetry": 0.0, "guide_mm": ()}
+    return ScoreConfig(**{**bare, **more})  # type: ignore[arg-type]
+
+
 def calibration(sd: float = 0.05, scales: int = 1, **more: object) -> Calibration:
     facts = {
         "mean": np.zeros((scales, *SHAPE), np.float32),
@@ -45,8 +60,9 @@ def calibration(sd: float = 0.05, scales: int = 1, **more: object) -> Calibratio
         "evidence": np.array([0.0, 1.0, 4.0]),
         "threshold_z": 4.0,
         "false_per_scan": 1.0,
-        "n_a": 5,
-        "n_b": 3,
+        "rate_low": 0.5,
+        "rate_high": 1.5,
+        "n": 3,
     }
     return Calibration(**{**facts, **more})  # type: ignore[arg-type]
 
@@ -116,19 +132,19 @@ def test_erosion_leaves_the_edge_of_the_field_of_view() -> None:
 
 
 def test_z_is_the_residual_over_the_healthy_sd() -> None:
-    config = ScoreConfig(scales_mm=(2.0,), erosion_mm=0.0)
+    config = plain()
     noise = np.random.default_rng(0).normal(0.0, 0.1, (1, *SHAPE)).astype(np.float32)
     noise[0, 12, 12, 12] = 1.0
-    z = anomaly_z(noise, INSIDE, calibration(sd=0.1), config, 2.0)
+    z = anomaly_z(noise, noise[0], INSIDE, calibration(sd=0.1), config, 2.0)
     assert z[12, 12, 12] == pytest.approx(10.0, rel=0.05)
     assert np.std(z) == pytest.approx(1.0, abs=0.05)
 
 
 def test_a_noisier_scanner_does_not_raise_every_voxel() -> None:
-    config = ScoreConfig(scales_mm=(2.0,), erosion_mm=0.0)
+    config = plain()
     noise = np.random.default_rng(0).normal(0.0, 0.1, (1, *SHAPE)).astype(np.float32)
     quiet, loud = (
-        anomaly_z(k * noise, INSIDE, calibration(sd=0.1), config, 2.0) for k in (1.0, 3.0)
+        anomaly_z(k * noise, noise[0], INSIDE, calibration(sd=0.1), config, 2.0) for k in (1.0, 3.0)
     )
     np.testing.assert_allclose(loud, quiet, rtol=1e-3, atol=1e-4)
 
@@ -136,7 +152,7 @@ def test_a_noisier_scanner_does_not_raise_every_voxel() -> None:
 def test_voxels_without_healthy_statistics_are_not_scored() -> None:
     known = calibration()
     known.sd[:, :5] = 0.0
-    z = anomaly_z(np.ones((1, *SHAPE), np.float32), INSIDE, known, ScoreConfig(erosion_mm=0.0), 2.0)
+    z = anomaly_z(np.ones((1, *SHAPE), np.float32), brain_like(), INSIDE, known, plain(), 2.0)
     assert not z[:5].any()
 
 
@@ -145,9 +161,8 @@ def test_a_dark_lesion_is_the_lowest_of_the_map() -> None:
     scan = model + np.random.default_rng(1).normal(0, 0.02, SHAPE).astype(np.float32)
     scan[10:15, 10:15, 10:15] -= 0.4
     config = ScoreConfig(erosion_mm=0.0)
-    scales = residual_scales(scan, model, INSIDE, config, 2.0)
-    assert scales.shape == (3, *SHAPE)
-    z = anomaly_z(scales, INSIDE, calibration(scales=3), config, 2.0)
+    assert evidence_maps(scan, model, INSIDE, config, 2.0).shape == (5, *SHAPE)
+    z = judge(scan, model, INSIDE, calibration(scales=5), config, 2.0)
     assert np.unravel_index(z.argmin(), SHAPE) == pytest.approx((12, 12, 12), abs=2)
     assert scan_score(z) > 5
 
@@ -160,13 +175,81 @@ def test_scan_score_is_the_mean_of_the_highest_hundredth() -> None:
     assert scan_score(np.zeros(SHAPE, np.float32)) == 0.0
 
 
+def statistics(people: list[np.ndarray], masks: list[np.ndarray]) -> VoxelStatistics:
+    made = VoxelStatistics(people[0].shape)
+    for maps, mask in zip(people, masks, strict=True):
+        made.add(maps, mask)
+    return made
+
+
+def test_statistics_without_a_person_are_those_of_the_others() -> None:
+    random = np.random.default_rng(0)
+    people = [random.normal(0.3, 0.2, (2, *SHAPE)).astype(np.float32) for _ in range(6)]
+    masks = [random.random(SHAPE) < 0.9 for _ in people]
+    found = statistics(people, masks)
+    found.add(people[2], masks[2], times=-1)
+    others = statistics(people[:2] + people[3:], masks[:2] + masks[3:])
+    for one, other in zip(found.mean_and_sd(), others.mean_and_sd(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_what_is_mirrored_alike_counts_less_than_what_is_on_one_side() -> None:
+    maps = np.random.default_rng(0).normal(0.0, 0.1, (1, *SHAPE)).astype(np.float32)
+    maps[0, [6, 17], 12, 12] = 1.0  # mirror images of each other
+    maps[0, 6, 4, 4] = 1.0
+    known = calibration(sd=0.1)
+    without = anomaly_z(maps, maps[0], INSIDE, known, plain(), 2.0)
+    z = anomaly_z(maps, maps[0], INSIDE, known, plain(asymmetry=0.5), 2.0)
+    both, single = z[6, 12, 12] / without[6, 12, 12], z[6, 4, 4] / without[6, 4, 4]
+    assert single / both == pytest.approx(1.5, rel=0.03)
+    assert abs(z[17, 4, 4]) < 5  # the healthy side gets no finding of its own
+
+
+def test_an_average_guided_by_the_scan_stays_inside_a_lesion() -> None:
+    scan = np.ones(SHAPE, np.float32)
+    scan[8:16, 8:16, 8:16] = 0.4
+    noise = np.random.default_rng(0).normal(0.0, 1.0, SHAPE).astype(np.float32)
+    data = np.where(scan < 1, -4.0, 0.0).astype(np.float32) + noise
+    averaged = guided_average(data, scan, INSIDE, 2)
+    assert averaged[8:16, 8:16, 8:16].mean() == pytest.approx(-4.0, abs=0.2)
+    assert averaged[8:16, 8:16, 8:16].std() < 0.4
+    assert abs(averaged[6:8, 8:16, 8:16].mean()) < 0.3  # not across the edge
+    box = guided_average(data, np.ones(SHAPE, np.float32), INSIDE, 2)
+    assert box[6:8, 8:16, 8:16].mean() < -0.7  # no edge in the guide: a plain average
+
+
+def test_texture_is_judged_apart_from_intensity() -> None:
+    model = brain_like()
+    scan = 0.9 * model + 0.1
+    assert local_ssim(scan, model, INSIDE, 2.0).min() > 0.95
+    other = brain_like(seed=5)
+    scan[8:16, 8:16, 8:16] = other[8:16, 8:16, 8:16]
+    alike = local_ssim(scan, model, INSIDE, 2.0)
+    assert alike[10:14, 10:14, 10:14].mean() < 0.5
+    config = plain(texture_mm=4.0)
+    assert config.maps == 2
+    maps = evidence_maps(scan, model, INSIDE, config, 2.0)
+    np.testing.assert_allclose(
+        maps[1], 1 - local_ssim(scan, fit_contrast(scan, model, INSIDE), INSIDE, 2.0), atol=1e-6
+    )
+
+
+def test_a_reconstruction_that_is_off_is_bent_to_the_scan_only_when_asked() -> None:
+    model = brain_like()
+    scan = np.roll(model, 1, axis=1)
+    still = evidence_maps(scan, model, INSIDE, plain(tolerance_mm=0.0), 2.0)
+    bent = evidence_maps(scan, model, INSIDE, plain(tolerance_mm=0.0, deform_mm=4.0), 2.0)
+    inner = (slice(4, 20),) * 3
+    assert np.abs(bent[0][inner]).mean() < 0.9 * np.abs(still[0][inner]).mean()
+
+
 def test_mean_and_sd_of_healthy_people_are_found_and_few_people_are_not_trusted() -> None:
     random = np.random.default_rng(0)
     people = [random.normal(0.3, 0.2, (1, *SHAPE)).astype(np.float32) for _ in range(40)]
-    mean, sd = voxel_statistics(people, [INSIDE] * 40)
+    mean, sd = statistics(people, [INSIDE] * 40).mean_and_sd()
     assert mean.mean() == pytest.approx(0.3, abs=0.01)
     assert sd.mean() == pytest.approx(0.2, abs=0.01)
-    few_mean, few = voxel_statistics(people[:4], [INSIDE] * 4)
+    few_mean, few = statistics(people[:4], [INSIDE] * 4).mean_and_sd()
     raw = np.std([p[0] for p in people[:4]], axis=0, ddof=1)
     assert few[0].std() < 0.4 * raw.std()  # shrunk towards the neighbourhood
     assert few_mean.shape == mean.shape
@@ -177,7 +260,7 @@ def test_a_voxel_seen_in_two_people_has_no_sd() -> None:
     masks = [INSIDE.copy() for _ in range(4)]
     for mask in masks[:2]:
         mask[0] = False
-    _, sd = voxel_statistics(people, masks)
+    _, sd = statistics(people, masks).mean_and_sd()
     assert not sd[:, 0].any()
     assert (sd[:, 1:] > 0).all()
 
@@ -243,10 +326,8 @@ def test_the_threshold_keeps_to_the_rate() -> None:
     maps = [random.standard_normal(SHAPE).astype(np.float32) for _ in range(4)]
     for z, top in zip(maps, (3.0, 5.0, 6.0, 8.0), strict=True):
         z[4:8, 4:8, 4:8] = top
-    threshold, rate = threshold_for_rate(maps, 0.5, 0.1, 0.008)
-    assert 5.0 <= threshold < 6.0
-    assert rate == 0.5
-    assert threshold_for_rate(maps, 0.0, 0.1, 0.008)[0] == pytest.approx(8.0)
+    assert 5.0 <= threshold_for_rate(maps, 0.5, 0.1, 0.008) < 6.0
+    assert threshold_for_rate(maps, 0.0, 0.1, 0.008) == pytest.approx(8.0)
 
 
 def test_draws_have_the_covariance_of_the_cohort() -> None:

@@ -43,7 +43,7 @@ def test_healthy_people_score_lower_than_the_ill(model: NormativeModel) -> None:
     healthy = model.detect(phantom(7))
     ill = model.detect(phantom(7, lesion_ml=14))
     assert healthy.scan_score < ill.scan_score
-    assert ill.scan_p == 1 / (1 + model.calibration.n_b)
+    assert ill.scan_p == 1 / (1 + model.calibration.n)
 
 
 def test_residual_is_scan_minus_reconstruction_inside_the_mask(model: NormativeModel) -> None:

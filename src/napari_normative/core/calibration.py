@@ -1,7 +1,7 @@
 """What healthy people's residuals look like, and the frequencies that follow.
 
-People of part A give the mean and SD of every voxel; people of part B, who had no
-say in those, give thresholds and p values.
+Everybody gives mean and SD of every voxel, and everybody is judged by the mean and SD of the
+others: thresholds and p values come from maps that their own person had no say in.
 """
 
 from __future__ import annotations
@@ -27,20 +27,22 @@ class Calibration:
 
     Attributes
     ----------
-    mean, sd : float32 array, shape (S, I, J, K)
-        Of the signed residual at each scale; ``sd`` is 0 where nothing is known.
+    mean, sd : float32 array, shape (M, I, J, K)
+        Of the maps of evidence; ``sd`` is 0 where nothing is known.
     z_tail : float array, shape (len(TAIL),)
         ``|z|`` exceeded by the fraction ``TAIL`` of healthy voxels.
-    scan_scores : float array, shape (n_b,)
+    scan_scores : float array, shape (n,)
         Sorted.
-    evidence : float array, shape (n_b,)
+    evidence : float array, shape (n,)
         Strongest candidate of each healthy scan; sorted.
     threshold_z : float
         ``|z|`` at which candidates are formed.
     false_per_scan : float
         Healthy candidates per scan at that threshold.
-    n_a, n_b : int
-        People in each part.
+    rate_low, rate_high : float
+        95 % interval of the rate that follows from so many people.
+    n : int
+        People.
     """
 
     mean: FloatArray
@@ -50,8 +52,9 @@ class Calibration:
     evidence: NDArray[np.float64]
     threshold_z: float
     false_per_scan: float
-    n_a: int
-    n_b: int
+    rate_low: float
+    rate_high: float
+    n: int
 
     def voxel_p(self, z: FloatArray) -> FloatArray:
         """Two-sided p of z among healthy voxels; not below 1e-5, 1 where z is 0."""
@@ -78,37 +81,45 @@ def conformal_p(healthy: NDArray[np.float64], value: float) -> float:
     return float((1 + int((healthy >= value).sum())) / (1 + len(healthy)))
 
 
-def voxel_statistics(people: list[FloatArray], masks: list[Mask]) -> tuple[FloatArray, FloatArray]:
-    """Return mean and regularised SD per scale and voxel.
-
-    Few people make a voxel's own SD unreliable: its variance is shrunk towards that of
-    its neighbourhood, in the way of an inverse-gamma prior worth ``PRIOR_PEOPLE`` people.
+class VoxelStatistics:
+    """Sums over people from which mean and SD of every voxel follow, with or without someone.
 
     Parameters
     ----------
-    people : list of float32 array, shape (S, I, J, K)
-    masks : list of bool array, shape (I, J, K)
-        A voxel needs three people or more.
+    shape : tuple of 4 int
+        Maps and grid, (M, I, J, K).
     """
-    total = np.zeros_like(people[0], dtype=np.float64)
-    square = np.zeros_like(total)
-    count = np.zeros(masks[0].shape)
-    for scales, mask in zip(people, masks, strict=True):
-        total += scales * mask
-        square += (scales * mask) ** 2
-        count += mask
-    n = np.maximum(count, 1)
-    mean = total / n
-    variance = np.maximum(square / n - mean**2, 0) * n / np.maximum(n - 1, 1)
-    known = count >= 3
-    weight = ndimage.gaussian_filter(known.astype(np.float64), 2.0)
-    for s in range(len(variance)):
-        around = ndimage.gaussian_filter(variance[s] * known, 2.0) / np.maximum(weight, 1e-6)
-        shrunk = (n * variance[s] + PRIOR_PEOPLE * around) / (n + PRIOR_PEOPLE)
-        floor = 0.1 * np.median(shrunk[known]) if known.any() else 0.0
-        variance[s] = np.maximum(shrunk, floor)
-    sd = np.where(known, np.sqrt(variance), 0)
-    return mean.astype(np.float32), sd.astype(np.float32)
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._total = np.zeros(shape)
+        self._square = np.zeros(shape)
+        self._count = np.zeros(shape[1:])
+
+    def add(self, maps: FloatArray, mask: Mask, times: int = 1) -> None:
+        """Count a person's maps (M, I, J, K) inside the mask; ``times=-1`` takes them out."""
+        self._total += times * (maps * mask)
+        self._square += times * (maps * mask).astype(np.float64) ** 2
+        self._count += times * mask
+
+    def mean_and_sd(self) -> tuple[FloatArray, FloatArray]:
+        """Return mean and regularised SD; the SD is 0 where fewer than three people are known.
+
+        Few people make a voxel's own SD unreliable: its variance is shrunk towards that of its
+        neighbourhood, in the way of an inverse-gamma prior worth ``PRIOR_PEOPLE`` people.
+        """
+        n = np.maximum(self._count, 1)
+        mean = self._total / n
+        variance = np.maximum(self._square / n - mean**2, 0) * n / np.maximum(n - 1, 1)
+        known = self._count >= 3
+        weight = ndimage.gaussian_filter(known.astype(np.float32), 2.0)
+        sd = np.zeros(variance.shape, dtype=np.float32)
+        for s in range(len(variance)):
+            own = (variance[s] * known).astype(np.float32)
+            around = ndimage.gaussian_filter(own, 2.0) / np.maximum(weight, 1e-6)
+            shrunk = (n * variance[s] + PRIOR_PEOPLE * around) / (n + PRIOR_PEOPLE)
+            floor = 0.1 * np.median(shrunk[known]) if known.any() else 0.0
+            sd[s] = np.where(known, np.sqrt(np.maximum(shrunk, floor)), 0)
+        return mean.astype(np.float32), sd
 
 
 def z_tail(maps: list[FloatArray]) -> NDArray[np.float64]:

@@ -14,6 +14,9 @@ from skimage.measure import label, regionprops
 from napari_normative.core.calibration import Calibration
 from napari_normative.volume import FloatArray, Volume
 
+SEARCHED = (2.0, 20.0)
+"""Thresholds among which the one for a rate is looked for."""
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -102,30 +105,23 @@ def components(
 
 def threshold_for_rate(
     maps: Sequence[FloatArray], rate: float, minimum_ml: float, voxel_ml: float
-) -> tuple[float, float]:
-    """Return the lowest threshold with at most ``rate`` candidates per healthy scan.
+) -> float:
+    """Return the lowest threshold from which on healthy scans have at most ``rate`` candidates.
 
-    Returns
-    -------
-    threshold_z : float
-    found : float
-        Candidates per scan at that threshold.
+    Searched downwards: far below, candidates grow together and become few again.
     """
-    steps = np.arange(2.0, 12.0, 0.1)
-    low, high = 0, len(steps) - 1
 
     def per_scan(threshold: float) -> float:
-        counts = [len(components(z, threshold, minimum_ml, voxel_ml)[1]) for z in maps]
-        return float(np.mean(counts))
+        return float(
+            np.mean([len(components(z, threshold, minimum_ml, voxel_ml)[1]) for z in maps])
+        )
 
-    while low < high:
-        middle = (low + high) // 2
-        if per_scan(float(steps[middle])) <= rate:
-            high = middle
-        else:
-            low = middle + 1
-    threshold = round(float(steps[low]), 1)
-    return threshold, per_scan(threshold)
+    lowest, highest = SEARCHED
+    threshold = highest
+    for step in (1.0, 0.1):
+        while threshold - step >= lowest and per_scan(round(threshold - step, 1)) <= rate:
+            threshold -= step
+    return round(threshold, 1)
 
 
 def describe(

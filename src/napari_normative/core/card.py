@@ -72,10 +72,11 @@ class CalibrationFacts(_Record):
     latents, taken together, from N(0, I).
     """
 
-    n_a: int
-    n_b: int
+    people: int
     threshold_z: float
     false_per_scan: float
+    rate_low: float
+    rate_high: float
     latent_total_kl_nats: float
     latent_active: int
     latent_aggregate_kl_nats: float | None = None

@@ -7,6 +7,12 @@ from scipy import ndimage
 
 from napari_normative.volume import FloatArray, Mask, Volume, require_same_grid
 
+GUIDE_NOISE = 0.002
+"""Variance of the scan below which the guided average sees no edge, model units squared."""
+
+SSIM_FLOOR = 0.002
+"""Variance below which two images count as equally flat, model units squared."""
+
 
 def residual(image: Volume, reconstruction: Volume, mask: Mask | None = None) -> Volume:
     """Return the signed residual ``image - reconstruction``.
@@ -92,3 +98,56 @@ def smooth_inside(data: FloatArray, mask: Mask, sigma_voxels: float) -> FloatArr
     value = ndimage.gaussian_filter(np.where(mask, data, 0), sigma_voxels, truncate=3.0)
     smooth: FloatArray = np.where(mask, value / np.maximum(weight, 1e-3), 0).astype(np.float32)
     return smooth
+
+
+def guided_average(data: FloatArray, guide: FloatArray, mask: Mask, radius: int) -> FloatArray:
+    """Average ``data`` where ``guide`` is alike: within tissue, not across its edges.
+
+    The guided filter: in every window the data are a straight line of the guide.
+
+    Parameters
+    ----------
+    data, guide : float32 array, shape (I, J, K)
+    mask : bool array, shape (I, J, K)
+        Only voxels inside count; outside the result is 0.
+    radius : int
+        Windows have ``2 radius + 1`` voxels along each axis.
+
+    References
+    ----------
+    .. [1] He, Sun & Tang, Guided Image Filtering, ECCV 2010.
+    """
+    weight = mask.astype(np.float32)
+    side = 2 * radius + 1
+    share = np.maximum(ndimage.uniform_filter(weight, side), 1e-3)
+
+    def mean(values: FloatArray) -> FloatArray:
+        inside: FloatArray = ndimage.uniform_filter(values * weight, side) / share
+        return inside
+
+    mean_guide, mean_data = mean(guide), mean(data)
+    variance = mean(guide * guide) - mean_guide**2
+    slope = (mean(guide * data) - mean_guide * mean_data) / (np.maximum(variance, 0) + GUIDE_NOISE)
+    offset = mean_data - slope * mean_guide
+    averaged: FloatArray = (mean(slope) * guide + mean(offset)) * weight
+    return averaged
+
+
+def local_ssim(
+    image: FloatArray, reconstruction: FloatArray, mask: Mask, sigma_voxels: float
+) -> FloatArray:
+    """Return the structural part of the SSIM in a Gaussian window, shape (I, J, K).
+
+    Contrast and correlation; the mean intensity, which the residual judges, is left out.
+
+    References
+    ----------
+    .. [1] Wang et al., IEEE Trans. Image Process. 13:600-612, 2004.
+    """
+    a = image - smooth_inside(image, mask, sigma_voxels)
+    b = reconstruction - smooth_inside(reconstruction, mask, sigma_voxels)
+    products = [smooth_inside(p, mask, sigma_voxels) for p in (a * b, a * a, b * b)]
+    structure: FloatArray = (2 * products[0] + SSIM_FLOOR) / (
+        products[1] + products[2] + SSIM_FLOOR
+    )
+    return np.where(mask, structure, 1).astype(np.float32)

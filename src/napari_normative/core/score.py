@@ -8,12 +8,21 @@ from pydantic import BaseModel, ConfigDict
 from scipy import ndimage
 
 from napari_normative.core.calibration import Calibration
-from napari_normative.core.residual import fit_contrast, smooth_inside, tolerant_residual
+from napari_normative.core.deform import DeformConfig, deform_to
+from napari_normative.core.residual import (
+    fit_contrast,
+    guided_average,
+    local_ssim,
+    smooth_inside,
+    tolerant_residual,
+)
 from napari_normative.volume import FloatArray, Mask
 
 
 class ScoreConfig(BaseModel):
     """How residuals become evidence; stored in the model file.
+
+    Why each default is what it is: docs/decisions/0007.
 
     Attributes
     ----------
@@ -23,8 +32,20 @@ class ScoreConfig(BaseModel):
         Displacement that is forgiven; 0 for none.
     contrast_fit : bool
         Fit the reconstruction's contrast to the scan first.
+    deform_mm : float
+        Largest displacement by which the reconstruction is bent to the scan first; 0 for none.
+    texture_mm : float
+        Gaussian σ at which fine structure is compared (SSIM); 0 for not at all.
+    texture : float
+        Weight of the texture term beside the residual's z.
     voxel_statistics : bool
-        Judge a residual by healthy mean and SD of its own voxel; else as it is.
+        Judge a voxel by the healthy mean and SD of its place; otherwise all alike.
+    per_scan : bool
+        Centre and scale z by the scan's own median and MAD.
+    asymmetry : float
+        Weight of the difference to the mirrored place, where it has the sign of z.
+    guide_mm : tuple of float
+        Radii of edge-preserving averages of z, guided by the scan; 0 is z as it is.
     erosion_mm : float
         Rim of the foreground that is not scored.
     minimum_ml : float
@@ -35,13 +56,24 @@ class ScoreConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    scales_mm: tuple[float, ...] = (2.0, 4.0, 8.0)
+    scales_mm: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 12.0)
     tolerance_mm: float = 4.0
     contrast_fit: bool = True
+    deform_mm: float = 0.0
+    texture_mm: float = 0.0
+    texture: float = 0.5
     voxel_statistics: bool = True
+    per_scan: bool = True
+    asymmetry: float = 0.5
+    guide_mm: tuple[float, ...] = (0.0, 2.0, 6.0)
     erosion_mm: float = 4.0
     minimum_ml: float = 0.1
     false_per_scan: float = 1.0
+
+    @property
+    def maps(self) -> int:
+        """Number of maps that calibration describes voxel by voxel."""
+        return len(self.scales_mm) + (self.texture_mm > 0)
 
 
 def erode(mask: Mask, distance_mm: float, spacing_mm: float) -> Mask:
@@ -53,38 +85,107 @@ def erode(mask: Mask, distance_mm: float, spacing_mm: float) -> Mask:
     return inner
 
 
-def residual_scales(
+def evidence_maps(
     image: FloatArray,
     reconstruction: FloatArray,
     mask: Mask,
     config: ScoreConfig,
     spacing_mm: float,
 ) -> FloatArray:
-    """Return the signed residual at each scale, shape (S, I, J, K), model units."""
+    """Return what speaks against health, shape (config.maps, I, J, K).
+
+    The signed residual at each scale, model units; then, if asked for, 1 - SSIM.
+    """
     if config.contrast_fit:
         reconstruction = fit_contrast(image, reconstruction, mask)
+    if config.deform_mm:
+        limit = DeformConfig(cap_mm=config.deform_mm)
+        reconstruction, _ = deform_to(reconstruction, image, mask, spacing_mm, limit)
     signed = tolerant_residual(image, reconstruction, config.tolerance_mm / spacing_mm)
-    return np.stack([smooth_inside(signed, mask, s / spacing_mm) for s in config.scales_mm])
+    maps = [smooth_inside(signed, mask, s / spacing_mm) for s in config.scales_mm]
+    if config.texture_mm:
+        maps.append(1 - local_ssim(image, reconstruction, mask, config.texture_mm / spacing_mm))
+    return np.stack(maps)
 
 
 def anomaly_z(
-    scales: FloatArray, mask: Mask, calibration: Calibration, config: ScoreConfig, spacing_mm: float
+    maps: FloatArray,
+    image: FloatArray,
+    mask: Mask,
+    calibration: Calibration,
+    config: ScoreConfig,
+    spacing_mm: float,
 ) -> FloatArray:
     """Return the signed z map, shape (I, J, K); 0 outside the eroded mask.
 
-    Each scale over the healthy mean and SD of its voxel, averaged over scales, then
-    centred and scaled by the scan's own median and MAD, so that a noisier scanner does
-    not raise every voxel.
+    Each map over the healthy mean and SD of its voxel, averaged over scales; then scaled by
+    the scan's own spread, so that a noisier scanner does not raise every voxel; then the
+    difference to the mirrored place, and averages that stop at the scan's edges.
+
+    Parameters
+    ----------
+    maps : float32 array, shape (config.maps, I, J, K)
+        From :func:`evidence_maps`.
+    image : float32 array, shape (I, J, K)
+        The prepared scan.
+    mask : bool array, shape (I, J, K)
+    calibration : Calibration
+    config : ScoreConfig
+    spacing_mm : float
     """
     inner = erode(mask, config.erosion_mm, spacing_mm) & (calibration.sd > 0).all(axis=0)
     out = np.zeros(mask.shape, dtype=np.float32)
     if not inner.any():
         return out
-    sd = np.where(calibration.sd > 0, calibration.sd, 1)
-    z = ((scales - calibration.mean) / sd).mean(axis=0)[inner]
-    spread = 1.4826 * np.median(np.abs(z - np.median(z)))
-    out[inner] = (z - np.median(z)) / max(float(spread), 1e-6)
-    return out
+    judged = (maps[:, inner] - calibration.mean[:, inner]) / calibration.sd[:, inner]
+    scales = len(config.scales_mm)
+    z = judged[:scales].mean(axis=0)
+    if config.texture_mm:
+        z = z + config.texture * np.sign(z) * np.maximum(judged[scales], 0)
+    out[inner] = _standard(z, config)
+    if config.asymmetry:
+        out = np.where(inner, out + config.asymmetry * _beyond_mirror(out), 0)
+    if config.guide_mm:
+        radii = [round(r / spacing_mm) for r in config.guide_mm]
+        averages = [guided_average(out, image, inner, r) if r else out for r in radii]
+        out = np.mean(averages, axis=0)
+    out[inner] = _standard(out[inner], config)
+    return out.astype(np.float32)
+
+
+def judge(
+    image: FloatArray,
+    reconstruction: FloatArray,
+    mask: Mask,
+    calibration: Calibration,
+    config: ScoreConfig,
+    spacing_mm: float,
+) -> FloatArray:
+    """Return the signed z map of any reconstruction, shape (I, J, K); 0 where not scored."""
+    maps = evidence_maps(image, reconstruction, mask, config, spacing_mm)
+    return anomaly_z(maps, image, mask, calibration, config, spacing_mm)
+
+
+def _standard(z: FloatArray, config: ScoreConfig) -> FloatArray:
+    """Return values over the scan's own median and MAD."""
+    if not config.per_scan:
+        return z
+    centre = np.median(z)
+    spread = 1.4826 * np.median(np.abs(z - centre))
+    standard: FloatArray = (z - centre) / max(float(spread), 1e-6)
+    return standard
+
+
+def _beyond_mirror(z: FloatArray) -> FloatArray:
+    """Return the difference to the mirrored place, 0 where it speaks against z's sign.
+
+    Limited to twice z: a strong finding must not cast its mirror image.
+    """
+    difference = z - z[::-1]
+    agrees = np.sign(difference) == np.sign(z)
+    limited = np.sign(z) * np.minimum(np.abs(difference), 2 * np.abs(z))
+    gated: FloatArray = np.where(agrees, limited, 0)
+    return gated
 
 
 def scan_score(z: FloatArray) -> float:

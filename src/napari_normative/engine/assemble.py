@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from napari_normative.core.config import ObjectiveConfig
 from napari_normative.core.latent import AggregatedPosterior, latent_health
 from napari_normative.core.score import ScoreConfig
 from napari_normative.engine.calibrate import calibrate, held_out
+from napari_normative.engine.likeness import Encode, healthy_range
 from napari_normative.engine.model import NETWORK_PREFIX, NormativeModel
 from napari_normative.engine.prepared import PreparedCohort
 from napari_normative.io.checkpoint import Tensors
@@ -82,7 +82,11 @@ def assemble(
         NETWORK_PREFIX + key: _shrunk(value.detach().cpu().numpy())
         for key, value in network.state_dict().items()
     }
-    latents, variances, reconstruct = _applied(network, tensors, prepared, device)
+    latents, variances, encode = _applied(network, tensors, prepared, device)
+
+    def reconstruct(images: FloatArray) -> FloatArray:
+        return np.stack([encode(image)[0] for image in images])
+
     calibration = calibrate(prepared, reconstruct, score, flip=flip)
     posterior = AggregatedPosterior.fit(latents, variances)
     health = latent_health(latents, variances)
@@ -97,10 +101,11 @@ def assemble(
         score=score,
         training=facts,
         calibration=CalibrationFacts(
-            n_a=calibration.n_a,
-            n_b=calibration.n_b,
+            people=calibration.n,
             threshold_z=calibration.threshold_z,
             false_per_scan=round(calibration.false_per_scan, 3),
+            rate_low=round(calibration.rate_low, 3),
+            rate_high=round(calibration.rate_high, 3),
             latent_total_kl_nats=round(health.total_kl_nats, 2),
             latent_active=health.active,
             latent_aggregate_kl_nats=round(health.aggregate_kl_nats, 2),
@@ -112,24 +117,26 @@ def assemble(
         credit=label.credit,
     )
     tensors.update(_statistics(prepared, calibration, posterior))
+    tensors.update(healthy_range(prepared, encode, posterior).tensors())
     return NormativeModel(card, tensors)
 
 
 def _applied(
     network: Network, tensors: Tensors, prepared: PreparedCohort, device: str
-) -> tuple[FloatArray, FloatArray, Callable[[FloatArray], FloatArray]]:
-    """Put the weights in as they are stored; return training latents and a reconstructor."""
+) -> tuple[FloatArray, FloatArray, Encode]:
+    """Put the weights in as they are stored; return training latents and what encodes a scan."""
     import torch
 
     stored = {k.removeprefix(NETWORK_PREFIX): torch.from_numpy(v) for k, v in tensors.items()}
     network.load_state_dict(stored)
     network = network.float().to(device)
 
-    def reconstruct(images: FloatArray) -> FloatArray:
+    def encode(image: FloatArray) -> tuple[FloatArray, FloatArray]:
         with torch.inference_mode():
-            x = torch.from_numpy(np.ascontiguousarray(images)).to(device)[:, None]
-            out: FloatArray = network.reconstruct(x)[:, 0].float().cpu().numpy()
-        return out
+            x = torch.from_numpy(np.ascontiguousarray(image)).to(device)[None, None]
+            latent = network.encode(x)
+            out = network.reconstruct(x, latent)
+        return out[0, 0].float().cpu().numpy(), latent.mean[0].float().cpu().numpy()
 
     means, variances = [], []
     with torch.inference_mode():
@@ -138,7 +145,7 @@ def _applied(
             latent = network.encode(image[None, None])
             means.append(latent.mean[0].float().cpu().numpy())
             variances.append(latent.log_variance[0].float().exp().cpu().numpy())
-    return np.stack(means), np.stack(variances), reconstruct
+    return np.stack(means), np.stack(variances), encode
 
 
 def _statistics(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from napari_normative.core.calibration import Calibration, voxel_statistics, z_tail
+from napari_normative.core.calibration import Calibration, VoxelStatistics, z_tail
 from napari_normative.core.candidates import components, threshold_for_rate
 from napari_normative.core.card import HeldOut
-from napari_normative.core.score import ScoreConfig, anomaly_z, residual_scales, scan_score
+from napari_normative.core.metrics import bootstrap
+from napari_normative.core.score import ScoreConfig, anomaly_z, evidence_maps, scan_score
 from napari_normative.engine.prepared import PreparedCohort
 from napari_normative.volume import FloatArray, Mask
 
@@ -21,7 +24,9 @@ Reconstruct = Callable[[FloatArray], FloatArray]
 def calibrate(
     cohort: PreparedCohort, reconstruct: Reconstruct, score: ScoreConfig, *, flip: bool
 ) -> Calibration:
-    """Return voxel statistics of part A and frequencies of part B.
+    """Return voxel statistics of the calibration people, and frequencies of their maps.
+
+    Each is judged by the statistics of the others (docs/decisions/0008).
 
     Parameters
     ----------
@@ -30,44 +35,51 @@ def calibrate(
         Images (N, I, J, K) to pseudo-healthy reconstructions.
     score : ScoreConfig
     flip : bool
-        Count each person of part A mirrored as well, where anatomy allows.
+        Count each person mirrored as well, where anatomy allows.
     """
-    spacing = cohort.config.spacing_mm
-    part_a, part_b = cohort.select("calibration-a"), cohort.select("calibration-b")
-    people, masks = [], []
-    for n in part_a:
+    spacing, inside = cohort.config.spacing_mm, cohort.template.mask
+    people = cohort.select("calibration-a", "calibration-b")
+    statistics = VoxelStatistics((score.maps, *inside.shape))
+    views: list[list[tuple[NDArray[np.float16], Mask]]] = []
+    for n in people:
+        own = []
         for image, mask in _views(cohort, n, flip):
-            people.append(_scales(image, mask, reconstruct, score, spacing))
-            masks.append(mask)
-    mean, sd = voxel_statistics(people, masks)
-    if not score.voxel_statistics:
-        mean, sd = np.zeros_like(mean), (sd > 0).astype(np.float32)
-    inside = cohort.template.mask
-    draft = Calibration(
-        mean=mean * inside, sd=sd * inside, z_tail=np.zeros(0), scan_scores=np.zeros(0),
-        evidence=np.zeros(0), threshold_z=0.0, false_per_scan=0.0, n_a=len(part_a), n_b=len(part_b),
-    )  # fmt: skip
-    maps = []
-    for n in part_b:
+            made = reconstruct(image[None])[0]
+            maps = evidence_maps(image, made, mask, score, spacing)
+            # Kept in half precision: taking out exactly what was put in matters, digits do not.
+            own.append((maps.astype(np.float16), mask))
+            statistics.add(own[-1][0].astype(np.float32), mask)
+        views.append(own)
+
+    def known() -> Calibration:
+        mean, sd = statistics.mean_and_sd()
+        if not score.voxel_statistics:
+            mean, sd = np.zeros_like(mean), (sd > 0).astype(np.float32)
+        nothing = np.zeros(0)
+        return Calibration(mean * inside, sd * inside, nothing, nothing, nothing, 0, 0, 0, 0, 0)
+
+    found = []
+    for n, own in zip(people, views, strict=True):
+        for kept, mask in own:
+            statistics.add(kept.astype(np.float32), mask, times=-1)
         image, mask = next(_views(cohort, n, False))
-        scales = _scales(image, mask, reconstruct, score, spacing)
-        maps.append(anomaly_z(scales, mask, draft, score, spacing))
+        found.append(anomaly_z(own[0][0].astype(np.float32), image, mask, known(), score, spacing))
+        for kept, mask in own:
+            statistics.add(kept.astype(np.float32), mask)
     voxel_ml = spacing**3 / 1000
-    threshold, found = threshold_for_rate(maps, score.false_per_scan, score.minimum_ml, voxel_ml)
-    strongest = []
-    for z in maps:
-        candidates = components(z, threshold, score.minimum_ml, voxel_ml)[1]
-        strongest.append(candidates[0].evidence if candidates else 0.0)
-    return Calibration(
-        mean=draft.mean,
-        sd=draft.sd,
-        z_tail=z_tail(maps),
-        scan_scores=np.sort([scan_score(z) for z in maps]),
-        evidence=np.sort(strongest),
+    threshold = threshold_for_rate(found, score.false_per_scan, score.minimum_ml, voxel_ml)
+    candidates = [components(z, threshold, score.minimum_ml, voxel_ml)[1] for z in found]
+    rate = bootstrap([len(c) for c in candidates])
+    return dataclasses.replace(
+        known(),
+        z_tail=z_tail(found),
+        scan_scores=np.sort([scan_score(z) for z in found]),
+        evidence=np.sort([c[0].evidence if c else 0.0 for c in candidates]),
         threshold_z=threshold,
-        false_per_scan=found,
-        n_a=len(part_a),
-        n_b=len(part_b),
+        false_per_scan=rate.value,
+        rate_low=rate.low,
+        rate_high=rate.high,
+        n=len(people),
     )
 
 
@@ -102,13 +114,3 @@ def _views(cohort: PreparedCohort, n: int, flip: bool) -> Iterator[tuple[FloatAr
     yield image, mask
     if flip:
         yield image[::-1].copy(), mask[::-1].copy()
-
-
-def _scales(
-    image: FloatArray,
-    mask: Mask,
-    reconstruct: Reconstruct,
-    score: ScoreConfig,
-    spacing_mm: float,
-) -> FloatArray:
-    return residual_scales(image, reconstruct(image[None])[0], mask, score, spacing_mm)

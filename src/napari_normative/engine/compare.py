@@ -13,7 +13,7 @@ from napari_normative.core.comparison import ComparisonRow
 from napari_normative.core.config import BaselineKind
 from napari_normative.core.lesions import drawn_shape, simulate
 from napari_normative.core.metrics import average_precision, paired_difference
-from napari_normative.core.score import anomaly_z, residual_scales
+from napari_normative.core.score import judge
 from napari_normative.engine.infer import run_network
 from napari_normative.engine.model import NormativeModel
 from napari_normative.engine.prepared import PreparedCohort
@@ -130,9 +130,7 @@ def _precision(
         ill = simulate(image, mask, shape, spacing, kind, strength=STRENGTH, seed=int(draw))
         for values, model in zip(found, models, strict=True):
             reconstruction = _reconstruction(model, ill.image, device)
-            score = model.card.score
-            scales = residual_scales(ill.image, reconstruction, mask, score, spacing)
-            z = anomaly_z(scales, mask, model.calibration, score, spacing)
+            z = judge(ill.image, reconstruction, mask, model.calibration, model.card.score, spacing)
             values.append(average_precision(np.abs(z)[mask], ill.truth[mask]))
     return found
 

@@ -22,7 +22,7 @@ from napari_normative.core.card import RESEARCH_USE
 from napari_normative.core.deform import local_volume as volume_change
 from napari_normative.core.preprocess import prepare, restore, scored_mask
 from napari_normative.core.residual import fit_contrast, residual
-from napari_normative.core.score import anomaly_z, residual_scales, scan_score
+from napari_normative.core.score import judge, scan_score
 from napari_normative.engine.detection import Detection
 from napari_normative.engine.device import choose_device
 from napari_normative.errors import CancelledError, DeviceError
@@ -81,8 +81,7 @@ def detect(
     with clock.step("reconstruct"):
         (image, mean, _), note = run_network(model, prepared.image[None], device)
     with clock.step("score"):
-        scales = residual_scales(prepared.image, image[0], prepared.mask, scoring, spacing)
-        z = anomaly_z(scales, prepared.mask, calibration, scoring, spacing)
+        z = judge(prepared.image, image[0], prepared.mask, calibration, scoring, spacing)
         score = scan_score(z)
         change: FloatArray | None = None
         if local_volume:
@@ -199,7 +198,7 @@ def run_network(
         with torch.inference_mode():
             x = torch.from_numpy(image).to(name)[None]
             latent = network.encode(x)
-            out = network.decode(latent.mean)
+            out = network.reconstruct(x, latent)
             parts = (out[0], latent.mean[0], latent.log_variance[0])
             a, b, c = (p.float().cpu().numpy() for p in parts)
         return a, b, c

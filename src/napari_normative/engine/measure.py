@@ -22,7 +22,7 @@ from napari_normative.core.preprocess import (
     scored_mask,
 )
 from napari_normative.core.register import Alignment
-from napari_normative.core.score import anomaly_z, residual_scales, scan_score
+from napari_normative.core.score import judge, scan_score
 from napari_normative.engine.infer import run_network
 from napari_normative.volume import Mask, Volume
 
@@ -247,8 +247,7 @@ def assess(model: NormativeModel, prepared: Prepared, device: str) -> _Assessmen
     """Reconstruct and score a prepared scan, as a detection does."""
     scoring, spacing = model.card.score, model.card.preprocess.spacing_mm
     (image, mean, log_variance), _ = run_network(model, prepared.image[None], device)
-    scales = residual_scales(prepared.image, image[0], prepared.mask, scoring, spacing)
-    z = anomaly_z(scales, prepared.mask, model.calibration, scoring, spacing)
+    z = judge(prepared.image, image[0], prepared.mask, model.calibration, scoring, spacing)
     return _Assessment(image[0], z, scan_score(z), mean, log_variance)
 
 

@@ -254,7 +254,7 @@ class NormativeModel:
         return Template(image, mask)
 
     def _read_calibration(self) -> Calibration:
-        facts, scales = self.card.calibration, len(self.card.score.scales_mm)
+        facts, scales = self.card.calibration, self.card.score.maps
         inside = self.template.mask
         flat = (scales, int(inside.sum()))
 
@@ -267,12 +267,13 @@ class NormativeModel:
             mean=map_of("calibration.mean"),
             sd=map_of("calibration.sd"),
             z_tail=self._array("calibration.z_tail").astype(np.float64),
-            scan_scores=self._array("calibration.scan_scores", (facts.n_b,)).astype(np.float64),
-            evidence=self._array("calibration.evidence", (facts.n_b,)).astype(np.float64),
+            scan_scores=self._array("calibration.scan_scores", (facts.people,)).astype(np.float64),
+            evidence=self._array("calibration.evidence", (facts.people,)).astype(np.float64),
             threshold_z=facts.threshold_z,
             false_per_scan=facts.false_per_scan,
-            n_a=facts.n_a,
-            n_b=facts.n_b,
+            rate_low=facts.rate_low,
+            rate_high=facts.rate_high,
+            n=facts.people,
         )
 
 

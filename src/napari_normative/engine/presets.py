@@ -98,6 +98,12 @@ class Preset(BaseModel):
             ) from error
 
     @model_validator(mode="after")
+    def _mirror_needs_symmetry(self) -> Preset:
+        if self.score.asymmetry and not self.augment.flip:
+            raise ValueError("score.asymmetry needs an anatomy that augment.flip may mirror")
+        return self
+
+    @model_validator(mode="after")
     def _map_needs_places(self) -> Preset:
         if self.objective.likelihood == "gaussian-map" and self.latent != "dense":
             raise ValueError("a map of σ needs the dense latent: voxels of one place in the body")
@@ -145,6 +151,7 @@ PRESETS: dict[str, Preset] = {
         latent_size=8,
         widths=(16, 32, 64),
         augment=AugmentConfig(flip=False),
+        score=ScoreConfig(asymmetry=0.0),
         steps=1000,
     ),
 }  # fmt: skip
