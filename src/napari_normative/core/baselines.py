@@ -34,9 +34,9 @@ class Baseline(nn.Module):
         """Latents (N, Z) to volumes (N, C, I, J, K)."""
         raise NotImplementedError
 
-    def reconstruct(self, x: Tensor) -> Tensor:
+    def reconstruct(self, x: Tensor, latent: Latent | None = None) -> Tensor:
         """Decode the latent mean: the pseudo-healthy reconstruction."""
-        return self.decode(self.encode(x).mean)
+        return self.decode((self.encode(x) if latent is None else latent).mean)
 
 
 class Threshold(Baseline):

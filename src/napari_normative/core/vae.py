@@ -237,9 +237,12 @@ class VAE(nn.Module):
             return None
         return Latent(*self.local.encode((x - whole) * (x != 0)))
 
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """Decode the latent means of all levels: the pseudo-healthy reconstruction."""
-        whole = self.decode(self.encode(x).mean)
+    def reconstruct(self, x: Tensor, latent: Latent | None = None) -> Tensor:
+        """Decode the latent means of all levels: the pseudo-healthy reconstruction.
+
+        ``latent`` is the global one of ``x``, where it is known already.
+        """
+        whole = self.decode((self.encode(x) if latent is None else latent).mean)
         local = self.encode_local(x, whole)
         return (
             whole if local is None or self.local is None else whole + self.local.decode(local.mean)

@@ -199,7 +199,7 @@ def run_network(
         with torch.inference_mode():
             x = torch.from_numpy(image).to(name)[None]
             latent = network.encode(x)
-            out = network.decode(latent.mean)
+            out = network.reconstruct(x, latent)
             parts = (out[0], latent.mean[0], latent.log_variance[0])
             a, b, c = (p.float().cpu().numpy() for p in parts)
         return a, b, c
