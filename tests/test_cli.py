@@ -265,7 +265,7 @@ def test_train_writes_a_model_that_inspect_reads(
     assert result.exit_code == 0, result.stderr
     assert "Mine" in result.stdout
     assert "latents: " in result.stdout
-    assert "On 2 people it never saw it" in result.stdout
+    assert "On 2 people it never saw, with simulated" in result.stdout
     assert "distance from N(0, I)" in result.stdout
     assert "ELBO" in result.stderr
     assert "nats" in result.stderr

@@ -68,9 +68,9 @@ class ComparisonRow(BaseModel):
     def describe(self) -> str:
         """Return what was compared and the difference with its interval."""
         if self.figure == "ap":
-            what, places = f"{_LESIONS.get(self.stratum, self.stratum)} simulated lesions: AP", 2
+            what, places = f"{_LESIONS.get(self.stratum, self.stratum)} lesions AP", 2
         else:
-            what, places = f"scans of {self.stratum}: error", 3
+            what, places = f"error at {self.stratum}", 3
         text = f"{what} {self.difference:+.{places}f}"
         if self.low is None or self.high is None:
             return f"{text}, one person"
@@ -103,7 +103,7 @@ def verdict(rows: Sequence[ComparisonRow]) -> str:
             own = [r for r in rows if r.against == kind and (r.outcome == "better") == won]
             if own:
                 said.append(f"{name} ({'; '.join(row.describe() for row in own)})")
-    who = f"{people} people it never saw"
+    who = f"{people} people it never saw, with simulated lesions,"
     if not clauses[True]:
         return f"On {who} it beats no simple baseline: not {', not '.join(clauses[False])}."
     text = f"On {who} it beats {', '.join(clauses[True])}."
