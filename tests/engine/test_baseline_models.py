@@ -14,7 +14,10 @@ from napari_normative.core.preprocess import prepare
 from napari_normative.core.residual import smooth_inside
 from napari_normative.core.score import anomaly_z, residual_scales
 from napari_normative.engine import compare
+from napari_normative.engine.cohort import Person
 from napari_normative.engine.model import load_model
+from napari_normative.engine.prepared import PreparedCohort
+from napari_normative.errors import SimulationError
 from napari_normative.io.checkpoint import save_model_file
 from phantoms import phantom
 
@@ -100,6 +103,29 @@ def test_a_detection_warns_when_nothing_is_beaten(tiny_model_path: Path, tmp_pat
     warnings = load_model(path).detect(phantom(7)).warnings
     assert any("no better than a simple baseline" in w and "-0.10" in w for w in warnings)
     assert not any("simple baseline" in w for w in model.detect(phantom(7)).warnings)
+
+
+def test_a_lesion_that_cannot_be_simulated_is_left_out_not_fatal(
+    tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flat(*_: object, **__: object) -> None:
+        raise SimulationError("SIM-004", "no contrast", "Check the scan.")
+
+    monkeypatch.setattr(compare, "simulate", flat)
+    model = load_model(tiny_model_path)
+    space = model.card.preprocess
+    made = [prepare(phantom(seed), space, model.template) for seed in (7, 8)]
+    cohort = PreparedCohort(
+        people=[Person(Path("x"), f"{n}", "site-a", "test") for n in range(2)],
+        images=np.stack([one.image for one in made]).astype(np.float16),
+        masks=np.stack([one.mask for one in made]),
+        config=space, template=model.template, digest="", refused=[],
+    )  # fmt: skip
+    atlas = load_model(baseline_path(tiny_model_path, "atlas"))
+    rows = compare.compare(model, {"atlas": atlas, "threshold": atlas}, cohort, "cpu")
+    assert [(row.figure, row.against) for row in rows] == [("error", "atlas")]
+    expected = [np.abs(one.image - atlas.template.image)[one.mask].mean() for one in made]
+    assert rows[0].baseline == pytest.approx(np.mean(expected), abs=1e-3)
 
 
 def test_people_are_taken_from_the_sites_in_turn() -> None:
