@@ -66,6 +66,14 @@ def test_what_is_not_beaten_is_named_beside_what_is() -> None:
     assert beaten(rows) == ["atlas"]
 
 
+def test_a_site_with_too_few_people_is_neither_won_nor_lost() -> None:
+    rows = (row("pca", 0.05), row("pca", -0.03, None, figure="error", stratum="Site B", people=2))
+    assert verdict(rows) == (
+        "On 16 people it never saw, with simulated lesions, it beats principal components (darker "
+        "lesions AP +0.05 [+0.03, +0.07]). Too few people to tell for Site B (2)."
+    )
+
+
 def test_better_reconstruction_alone_beats_nothing() -> None:
     rows = (row("pca", 0.0), row("pca", -0.05, **ERROR))
     assert beaten(rows) == []

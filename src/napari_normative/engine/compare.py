@@ -24,6 +24,8 @@ LESIONS = ("hypointense", "hyperintense")
 SIZES_ML = (2.0, 10.0)
 """Of the two lesions that every person gets of each kind."""
 STRENGTH = 0.5
+FEWEST_PEOPLE = 6
+"""For an interval: with five, all differ in one direction by chance in 1 of 16 cases."""
 MOST_PEOPLE = 24
 """People who get lesions, taken from the sites in turn: enough for an interval, in minutes."""
 
@@ -154,13 +156,15 @@ def _row(
     apart = paired_difference(first, second)
     if math.isnan(apart.value):
         return None
-    bounds = [None if math.isnan(x) else round(x, 5) for x in (apart.low, apart.high)]
+    people = sum(not all(map(math.isnan, values)) for values in first)
+    enough = people >= FEWEST_PEOPLE
+    bounds = [round(bound, 5) if enough else None for bound in (apart.low, apart.high)]
     return ComparisonRow.model_validate(
         {
             "figure": figure,
             "stratum": stratum,
             "against": against,
-            "people": sum(not all(map(math.isnan, values)) for values in first),
+            "people": people,
             "model": round(bootstrap(first).value, 5),
             "baseline": round(bootstrap(second).value, 5),
             "difference": round(apart.value, 5),
