@@ -265,12 +265,16 @@ def test_train_writes_a_model_that_inspect_reads(
     assert result.exit_code == 0, result.stderr
     assert "Mine" in result.stdout
     assert "latents: " in result.stdout
-    assert "On 2 people it never saw it" in result.stdout
+    assert "Too few people (2) to tell" in result.stdout
     assert "distance from N(0, I)" in result.stdout
     assert "ELBO" in result.stderr
     assert "nats" in result.stderr
     card = json.loads(run("inspect", out, "--json").stdout)
     assert card["verdict"] in result.stdout
+    assert len(card["comparison"]) == 8
+    text = run("inspect", out).stdout
+    assert text.count("lesions AP ") == 6
+    assert card["verdict"] in text
     assert card["training"]["seed"] == 3
     assert card["objective"]["ssim"] == 0.1
     assert card["network"]["widths"] == [8, 16, 16]

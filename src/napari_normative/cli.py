@@ -285,6 +285,9 @@ def inspect(
                 facts = {"model": model.card.one_line(), "verdict": model.card.verdict()}
                 facts["sha256"] = model.digest
                 facts |= model.card.model_dump(mode="json")
+                if not as_json:
+                    rows = model.card.comparison
+                    facts["comparison"] = [f"{r.against}: {r.describe()}" for r in rows]
             else:
                 data, first = read_series(item, trust=trust, any_size=any_size)
                 facts = volume_facts(first, data.shape[3])

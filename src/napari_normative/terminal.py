@@ -200,7 +200,7 @@ def _flat(facts: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, 
 def _values(key: str, value: object) -> list[str]:
     if not isinstance(value, list):
         return [_short(value)]
-    if key.endswith("warnings"):
+    if key.endswith(("warnings", "comparison")):
         return [str(text) for text in value]
     between = " to " if key.endswith("range") else " x "
     return [between.join(map(_short, value)) if value else "none"]

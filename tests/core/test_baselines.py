@@ -78,10 +78,15 @@ def test_as_many_components_as_serve_people_who_were_not_fitted() -> None:
         image[voxels] += basis[:8].sum(axis=0) * 0.1
         image[voxels[0]] += 1
         cohort.images[n] = image.reshape(SHAPE)
-    assert _best_count(cohort, voxels, basis) == 8
+    assert _best_count(cohort, voxels, basis)[0] == 8
     for n in cohort.select("calibration-a"):
         cohort.images[n].flat[voxels] += basis[8:].sum(axis=0)
-    assert _best_count(cohort, voxels, basis) == 16
+    kept, left = _best_count(cohort, voxels, basis)
+    assert kept == 16
+    odd = np.zeros(len(voxels))
+    odd[0] = 1
+    odd -= basis.T @ (basis @ odd)
+    assert left == pytest.approx((odd**2).mean(), rel=1e-3)
 
 
 def test_mirrored_people_make_components_that_mirror() -> None:
@@ -156,3 +161,16 @@ def test_the_kind_of_a_configuration_decides_the_network() -> None:
 def test_a_configuration_that_contradicts_itself_is_refused(given: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         BaselineConfig.model_validate({"shape": SHAPE, **given})
+
+
+def test_coordinates_are_as_uncertain_as_unseen_people_are_badly_explained() -> None:
+    """With all components nothing is left of those who were fitted: not what counts."""
+    cohort = cohort_of_rank(3, 24, noise=0.05)
+    network = fit_baseline("pca", cohort, flip=False)
+    x = volumes(cohort, "calibration-a")
+    left = (x - network.reconstruct(x))[:, 0][:, torch.from_numpy(cohort.template.mask)]
+    noise = float((left**2).mean())
+    spread = network.scale[0] ** 2 * network.config.voxels
+    wanted = np.log(noise / (float(spread) + noise))
+    assert float(network.log_variance[0]) == pytest.approx(wanted, abs=1e-3)
+    assert float(network.log_variance.min()) > -10

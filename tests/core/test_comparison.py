@@ -35,9 +35,10 @@ def test_less_error_is_better_and_more_precision_is() -> None:
 def test_a_winner_is_told_with_intervals() -> None:
     rows = (row("threshold", 0.4), row("pca", 0.05), row("pca", -0.03, 0.002, **ERROR))
     assert verdict(rows) == (
-        "On 16 people it never saw it beats principal components (darker simulated lesions: AP "
-        "+0.05 [+0.03, +0.07]; scans of Site A: error -0.030 [-0.032, -0.028]), an intensity "
-        "threshold (darker simulated lesions: AP +0.40 [+0.38, +0.42])."
+        "On 16 people it never saw, with simulated lesions, it beats "
+        "principal components (darker lesions AP "
+        "+0.05 [+0.03, +0.07]; error at Site A -0.030 [-0.032, -0.028]), an intensity "
+        "threshold (darker lesions AP +0.40 [+0.38, +0.42])."
     )
     assert beaten(rows) == ["pca", "threshold"]
 
@@ -45,9 +46,10 @@ def test_a_winner_is_told_with_intervals() -> None:
 def test_a_loser_is_told_so_first() -> None:
     rows = (row("atlas", -0.1), row("threshold", 0.01))
     assert verdict(rows) == (
-        "On 16 people it never saw it beats no simple baseline: not the mean image (darker "
-        "simulated lesions: AP -0.10 [-0.12, -0.08]), not an intensity threshold (darker simulated "
-        "lesions: AP +0.01 [-0.01, +0.03])."
+        "On 16 people it never saw, with simulated lesions, it beats "
+        "no simple baseline: not the mean image (darker "
+        "lesions AP -0.10 [-0.12, -0.08]), not an intensity threshold (darker "
+        "lesions AP +0.01 [-0.01, +0.03])."
     )
     assert beaten(rows) == []
 
@@ -55,12 +57,21 @@ def test_a_loser_is_told_so_first() -> None:
 def test_what_is_not_beaten_is_named_beside_what_is() -> None:
     rows = (row("pca", 0.05), row("pca", -0.04, **BRIGHT), row("atlas", 0.1))
     assert verdict(rows) == (
-        "On 16 people it never saw it beats principal components (darker simulated lesions: AP "
-        "+0.05 [+0.03, +0.07]), the mean image (darker simulated lesions: AP +0.10 "
-        "[+0.08, +0.12]). It does not beat principal components (brighter simulated lesions: AP "
+        "On 16 people it never saw, with simulated lesions, it beats "
+        "principal components (darker lesions AP "
+        "+0.05 [+0.03, +0.07]), the mean image (darker lesions AP +0.10 "
+        "[+0.08, +0.12]). It does not beat principal components (brighter lesions AP "
         "-0.04 [-0.06, -0.02])."
     )
     assert beaten(rows) == ["atlas"]
+
+
+def test_a_site_with_too_few_people_is_neither_won_nor_lost() -> None:
+    rows = (row("pca", 0.05), row("pca", -0.03, None, figure="error", stratum="Site B", people=2))
+    assert verdict(rows) == (
+        "On 16 people it never saw, with simulated lesions, it beats principal components (darker "
+        "lesions AP +0.05 [+0.03, +0.07]). Too few people to tell for Site B (2)."
+    )
 
 
 def test_better_reconstruction_alone_beats_nothing() -> None:

@@ -86,6 +86,7 @@ def test_from_click_to_layers_then_cancel_a_second_run(
     state = controller.state
     assert dock.scan.currentText() == "sub-07_T1w"
     assert "Phantom" in dock.model_line.text()
+    assert "whether it beats simple baselines" in dock.model_line.text()
     assert dock.run.text() == "Run"
     assert dock.run.isEnabled()
     dock.samples.setValue(1)

@@ -41,7 +41,7 @@ class ComparisonRow(BaseModel):
     difference : float
         Model minus baseline.
     low, high : float or None
-        95 % bootstrap interval of the difference over people; None for fewer than two.
+        95 % bootstrap interval of the difference over people; None for too few people.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,14 +66,14 @@ class ComparisonRow(BaseModel):
         return "better" if low > 0 else "worse" if high < 0 else "undecided"
 
     def describe(self) -> str:
-        """Return what was compared and the difference with its interval."""
+        """Return what was compared, and the model minus the baseline with the interval."""
         if self.figure == "ap":
-            what, places = f"{_LESIONS.get(self.stratum, self.stratum)} simulated lesions: AP", 2
+            what, places = f"{_LESIONS.get(self.stratum, self.stratum)} lesions AP", 2
         else:
-            what, places = f"scans of {self.stratum}: error", 3
+            what, places = f"error at {self.stratum}", 3
         text = f"{what} {self.difference:+.{places}f}"
         if self.low is None or self.high is None:
-            return f"{text}, one person"
+            return f"{text}, {self.people} people"
         return f"{text} [{self.low:+.{places}f}, {self.high:+.{places}f}]"
 
 
@@ -95,18 +95,24 @@ def verdict(rows: Sequence[ComparisonRow]) -> str:
     if not rows:
         return UNKNOWN
     people = max(row.people for row in rows)
-    if all(row.low is None for row in rows):
+    known = [row for row in rows if row.low is not None]
+    if not known:
         return f"Too few people ({people}) to tell whether it beats simple baselines."
     clauses: dict[bool, list[str]] = {True: [], False: []}
     for kind, name in BASELINE_NAMES.items():
         for won, said in clauses.items():
-            own = [r for r in rows if r.against == kind and (r.outcome == "better") == won]
+            own = [r for r in known if r.against == kind and (r.outcome == "better") == won]
             if own:
                 said.append(f"{name} ({'; '.join(row.describe() for row in own)})")
-    who = f"{people} people it never saw"
-    if not clauses[True]:
-        return f"On {who} it beats no simple baseline: not {', not '.join(clauses[False])}."
-    text = f"On {who} it beats {', '.join(clauses[True])}."
-    if clauses[False]:
-        text += f" It does not beat {', nor '.join(clauses[False])}."
+    who = f"{people} people it never saw, with simulated lesions,"
+    if clauses[True]:
+        text = f"On {who} it beats {', '.join(clauses[True])}."
+        if clauses[False]:
+            text += f" It does not beat {', nor '.join(clauses[False])}."
+    else:
+        text = f"On {who} it beats no simple baseline: not {', not '.join(clauses[False])}."
+    few = {row.stratum: row.people for row in rows if row.low is None}
+    if few:
+        places = ", ".join(f"{place} ({n})" for place, n in few.items())
+        text += f" Too few people to tell for {places}."
     return text

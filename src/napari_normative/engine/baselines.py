@@ -126,9 +126,7 @@ def _principal_components(prepared: PreparedCohort, flip: bool) -> PCA:
     basis = (vectors[:, :rank] / unit).T.astype(np.float32) @ rows
     # Signs are arbitrary; fixed so that the same cohort gives the same file.
     basis *= np.sign(basis[np.arange(rank), np.abs(basis).argmax(axis=1)])[:, None]
-    kept = _best_count(prepared, voxels, basis)
-    left = max(float(values.sum() - values[:kept].sum()), 1e-9 * size)
-    noise = left / max(size - kept, 1)
+    kept, noise = _best_count(prepared, voxels, basis)
     network = PCA(
         BaselineConfig(kind="pca", shape=prepared.config.shape, components=kept, voxels=size)
     )
@@ -153,18 +151,26 @@ def _deviations(
     return np.stack([((x - prepared.template.image) * m).ravel()[voxels] for x, m in views])
 
 
-def _best_count(prepared: PreparedCohort, voxels: NDArray[np.intp], basis: FloatArray) -> int:
-    """Return the number of components that reconstructs calibration part A best."""
+def _best_count(
+    prepared: PreparedCohort, voxels: NDArray[np.intp], basis: FloatArray
+) -> tuple[int, float]:
+    """Return how many components reconstruct calibration part A best, and what they leave.
+
+    The latter is the variance per voxel, on people who were not fitted: of those who were,
+    all components leave nothing.
+    """
     doubled = (FEWEST * 2**i for i in range(16))
     counts = [*(k for k in doubled if k < len(basis)), len(basis)]
-    errors = np.zeros(len(counts))
-    for n in prepared.select("calibration-a"):
+    errors, variances = np.zeros(len(counts)), np.zeros(len(counts))
+    people = prepared.select("calibration-a")
+    for n in people:
         left = _deviations(prepared, n, voxels, False)[0]
         inside = prepared.masks[n].ravel()[voxels]
         along, done = basis @ left, 0
         for c, count in enumerate(counts):
             left = left - along[done:count] @ basis[done:count]
-            errors[c] += float(np.abs(left[inside]).mean())
+            errors[c] += np.abs(left[inside]).mean()
+            variances[c] += (left[inside] ** 2).mean()
             done = count
-    best: int = counts[int(errors.argmin())]
-    return best
+    best = int(errors.argmin())
+    return counts[best], max(float(variances[best]) / len(people), 1e-9)
