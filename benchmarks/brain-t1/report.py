@@ -42,8 +42,11 @@ def reconstructors(model: NormativeModel) -> dict[str, Callable[[Image], Image]]
     def vae(x: torch.Tensor) -> torch.Tensor:
         return network.reconstruct(x)
 
+    def global_level(x: torch.Tensor) -> torch.Tensor:
+        return network.decode(network.encode(x).mean)
+
     def components_alone(x: torch.Tensor) -> torch.Tensor:
-        z = network.linear.encode(x - network.mean_image)
+        z = network.linear.encode((x - network.mean_image) * (x != 0))
         return network.mean_image + network.linear.decode(z)
 
     def mean(x: torch.Tensor) -> torch.Tensor:
@@ -59,7 +62,8 @@ def reconstructors(model: NormativeModel) -> dict[str, Callable[[Image], Image]]
 
     return {
         "VAE (shipped)": on_array(vae),
-        "its principal components alone": on_array(components_alone),
+        "its global level": on_array(global_level),
+        "its 64 principal components alone": on_array(components_alone),
         "mean image": on_array(mean),
     }
 

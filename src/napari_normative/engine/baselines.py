@@ -74,7 +74,13 @@ def score_of(kind: BaselineKind, score: ScoreConfig) -> ScoreConfig:
     """
     if kind != "threshold":
         return score
-    plain = {"contrast_fit": False, "tolerance_mm": 0.0, "voxel_statistics": False}
+    plain: dict[str, object] = {
+        "contrast_fit": False,
+        "tolerance_mm": 0.0,
+        "deform_mm": 0.0,
+        "texture_mm": 0.0,
+        "voxel_statistics": False,
+    }
     return score.model_copy(update=plain)
 
 

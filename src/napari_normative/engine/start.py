@@ -15,6 +15,9 @@ from napari_normative.volume import FloatArray, Mask
 if TYPE_CHECKING:
     from napari_normative.core.vae import VAE
 
+OVERLAP = 8
+"""Blocks that share a voxel: its evidence counts so many times, so its noise must as well."""
+
 LEAST_FOREGROUND = 0.08
 """Share of a block that must be foreground for it to carry local latents."""
 
@@ -122,7 +125,7 @@ def fit_local_level(network: VAE, prepared: PreparedCohort, *, flip: bool) -> No
         basis[b, : len(order)] = found
         scale[b, : len(order)] = np.sqrt(kept)
         rest = max(int(inside[box].sum()) - len(order), 1)
-        noise[b] = max(float(values.sum() - kept.sum()) / rest, 1e-5)
+        noise[b] = max(OVERLAP * float(values.sum() - kept.sum()) / rest, 1e-5)
     step = np.maximum(np.abs(basis).max(axis=2), 1e-9) / 127
     level.start.copy_(torch.from_numpy(np.array(starts, dtype=np.int32)))
     level.basis.copy_(torch.from_numpy(np.rint(basis / step[..., None]).astype(np.int8)))
