@@ -177,6 +177,10 @@ def volume_facts(volume: Volume, volumes: int = 1) -> dict[str, object]:
     }
 
 
+SIZES = ("shape", "spacing_mm")
+"""Facts that are lengths along three axes."""
+
+
 def describe_facts(name: str, facts: Mapping[str, object]) -> str:
     """Return facts as aligned lines under a name; what lies deeper is named by a path."""
     lines = [name]
@@ -202,7 +206,7 @@ def _values(key: str, value: object) -> list[str]:
         return [_short(value)]
     if key.endswith(("warnings", "comparison")):
         return [str(text) for text in value]
-    between = " to " if key.endswith("range") else " x "
+    between = " to " if key.endswith("range") else " x " if key.endswith(SIZES) else ", "
     return [between.join(map(_short, value)) if value else "none"]
 
 

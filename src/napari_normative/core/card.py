@@ -81,6 +81,13 @@ class CalibrationFacts(_Record):
     latent_active: int
     latent_aggregate_kl_nats: float | None = None
 
+    def rate_line(self) -> str:
+        """Return in a line what the threshold is and means, with its interval."""
+        return (
+            f"z threshold {self.threshold_z:g} ({self.false_per_scan:.1f} false candidates per "
+            f"healthy scan, 95 % interval {self.rate_low:.1f} to {self.rate_high:.1f})"
+        )
+
     def latents_line(self) -> str:
         """Return in a line whether the latents are in use."""
         line = f"latents: {self.latent_active} active, {self.latent_total_kl_nats:g} nats"
@@ -131,7 +138,7 @@ class ModelCard(_Record):
         return (
             f"{self.title}: {self.modality}, {self.preprocess.spacing_mm:g} mm, "
             f"{people} healthy people of {sites} site{'s' * (sites != 1)}, "
-            f"z threshold {self.calibration.threshold_z:g}"
+            f"{self.calibration.rate_line()}"
         )
 
     def verdict(self) -> str:

@@ -150,6 +150,10 @@ def detect(
             "preprocess": space.model_dump(mode="json"),
             "score": scoring.model_dump(mode="json"),
             "threshold_z": calibration.threshold_z,
+            "false_per_scan": [
+                round(r, 3)
+                for r in (calibration.false_per_scan, calibration.rate_low, calibration.rate_high)
+            ],
             "samples": samples,
             "force": force,
             "local_volume": local_volume,
