@@ -50,7 +50,7 @@ class Preset(BaseModel):
     bottleneck: int = 32
     linear_factor: int = 0
     local_edge: int = 0
-    local_size: int = 30
+    local_size: int = 10
     objective: ObjectiveConfig = ObjectiveConfig()
     augment: AugmentConfig = AugmentConfig()
     score: ScoreConfig = ScoreConfig()
