@@ -43,6 +43,15 @@ def test_a_winner_is_told_with_intervals() -> None:
     assert beaten(rows) == ["pca", "threshold"]
 
 
+def test_a_narrow_window_gets_no_figures() -> None:
+    rows = (row("pca", 0.05), row("pca", -0.04, **BRIGHT), row("atlas", -0.03, 0.002, **ERROR))
+    assert verdict(rows, figures=False) == (
+        "On 16 people it never saw, with simulated lesions, it beats principal components (darker "
+        "lesions), the mean image (error at Site A). It does not beat principal components "
+        "(brighter lesions)."
+    )
+
+
 def test_a_loser_is_told_so_first() -> None:
     rows = (row("atlas", -0.1), row("threshold", 0.01))
     assert verdict(rows) == (

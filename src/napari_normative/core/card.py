@@ -141,11 +141,11 @@ class ModelCard(_Record):
             f"{self.calibration.rate_line()}"
         )
 
-    def verdict(self) -> str:
+    def verdict(self, *, figures: bool = True) -> str:
         """Return in a sentence or two whether the model does better than simple baselines."""
         if self.network.kind != "vae":
             return f"A simple baseline ({BASELINE_NAMES[self.network.kind]}), to compare with."
-        return verdict(self.comparison)
+        return verdict(self.comparison, figures=figures)
 
     def beats_no_baseline(self) -> bool:
         """Whether the comparison was made and no baseline finds simulated lesions worse."""

@@ -65,12 +65,15 @@ class ComparisonRow(BaseModel):
         low, high = sorted((sign * self.low, sign * self.high))
         return "better" if low > 0 else "worse" if high < 0 else "undecided"
 
-    def describe(self) -> str:
+    def describe(self, *, figures: bool = True) -> str:
         """Return what was compared, and the model minus the baseline with the interval."""
         if self.figure == "ap":
-            what, places = f"{_LESIONS.get(self.stratum, self.stratum)} lesions AP", 2
+            what, places = f"{_LESIONS.get(self.stratum, self.stratum)} lesions", 2
         else:
             what, places = f"error at {self.stratum}", 3
+        if not figures:
+            return what
+        what += " AP" if self.figure == "ap" else ""
         text = f"{what} {self.difference:+.{places}f}"
         if self.low is None or self.high is None:
             return f"{text}, {self.people} people"
@@ -90,8 +93,11 @@ def beaten(rows: Sequence[ComparisonRow]) -> list[BaselineKind]:
     return found
 
 
-def verdict(rows: Sequence[ComparisonRow]) -> str:
-    """Return which baselines are beaten on what, and on what they are not, with intervals."""
+def verdict(rows: Sequence[ComparisonRow], *, figures: bool = True) -> str:
+    """Return which baselines are beaten on what, and on what they are not, with intervals.
+
+    Without ``figures`` it is short enough for a narrow window.
+    """
     if not rows:
         return UNKNOWN
     people = max(row.people for row in rows)
@@ -103,7 +109,7 @@ def verdict(rows: Sequence[ComparisonRow]) -> str:
         for won, said in clauses.items():
             own = [r for r in known if r.against == kind and (r.outcome == "better") == won]
             if own:
-                said.append(f"{name} ({'; '.join(row.describe() for row in own)})")
+                said.append(f"{name} ({'; '.join(row.describe(figures=figures) for row in own)})")
     who = f"{people} people it never saw, with simulated lesions,"
     if clauses[True]:
         text = f"On {who} it beats {', '.join(clauses[True])}."

@@ -129,4 +129,4 @@ class ModelShelf:
 
 
 def _described(card: ModelCard) -> str:
-    return f"{card.one_line()}\n{card.verdict()}"
+    return f"{card.one_line()}\n{card.verdict(figures=False)}"
