@@ -9,7 +9,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
+from napari_normative.engine.infer import latent_kl_nats
 from napari_normative.engine.model import NormativeModel, load_model
 from napari_normative.errors import CancelledError, GeometryMismatchError
 from napari_normative.volume import Volume
@@ -164,3 +166,18 @@ def test_unloading_and_using_again_gives_the_same_map(model: NormativeModel) -> 
     model.unload()
     # To float32 rounding: kernels may add in another order at another memory address.
     np.testing.assert_allclose(model.detect(phantom(7)).anomaly_z.data, before, atol=1e-3)
+
+
+def test_the_kl_counts_the_latents_of_every_level(model: NormativeModel) -> None:
+    image = model.template.image[None]
+    network = model.network("cpu")
+    levels = network.levels(torch.from_numpy(image)[None])
+    assert [tuple(level.mean.shape[1:]) for level in levels] == [
+        (network.config.latent_size,),
+        network.local.size(),
+    ]
+    each = [
+        0.5 * float((q.mean**2 + q.log_variance.exp() - 1 - q.log_variance).sum()) for q in levels
+    ]
+    assert min(each) > 0
+    assert latent_kl_nats(model, image, "cpu") == pytest.approx(sum(each), rel=1e-5)

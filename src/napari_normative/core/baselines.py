@@ -6,6 +6,7 @@ are those of any model. Shapes as in :mod:`napari_normative.core.vae`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TypeAlias
 
 import torch
@@ -15,7 +16,7 @@ from napari_normative.core.config import BaselineConfig, VAEConfig
 from napari_normative.core.vae import VAE, Latent
 
 
-class Baseline(nn.Module):
+class Baseline(nn.Module, ABC):
     """A reconstruction that needs no training loop.
 
     Without components a latent has one entry that says nothing: N(0, 1) for every scan.
@@ -30,9 +31,13 @@ class Baseline(nn.Module):
         nothing = x.new_zeros(len(x), 1)
         return Latent(nothing, nothing)
 
+    @abstractmethod
     def decode(self, z: Tensor) -> Tensor:
         """Latents (N, Z) to volumes (N, C, I, J, K)."""
-        raise NotImplementedError
+
+    def levels(self, x: Tensor) -> tuple[Latent, ...]:
+        """Return the Gaussian over the latents, the only level there is."""
+        return (self.encode(x),)
 
     def reconstruct(self, x: Tensor, latent: Latent | None = None) -> Tensor:
         """Decode the latent mean: the pseudo-healthy reconstruction."""

@@ -237,6 +237,12 @@ class VAE(nn.Module):
             return None
         return Latent(*self.local.encode((x - whole) * (x != 0)))
 
+    def levels(self, x: Tensor) -> tuple[Latent, ...]:
+        """Return the Gaussians over the latents of all levels, the global one first."""
+        latent = self.encode(x)
+        local = self.encode_local(x, self.decode(latent.mean))
+        return (latent,) if local is None else (latent, local)
+
     def reconstruct(self, x: Tensor, latent: Latent | None = None) -> Tensor:
         """Decode the latent means of all levels: the pseudo-healthy reconstruction.
 

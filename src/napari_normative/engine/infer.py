@@ -210,6 +210,22 @@ def run_network(
     return _on_device(work, model, device)
 
 
+def latent_kl_nats(model: NormativeModel, image: FloatArray, device: str) -> float:
+    """Return KL(q(z|x) || N(0, I)) of one image (C, I, J, K), nats, all levels together."""
+    import torch
+
+    from napari_normative.core.objective import kl_divergence
+
+    def work(name: str) -> float:
+        with torch.inference_mode():
+            x = torch.from_numpy(image).to(name)[None]
+            levels = model.network(name).levels(x)
+            return sum(float(kl_divergence(level).sum()) for level in levels)
+
+    nats: float = _on_device(work, model, device)[0]
+    return nats
+
+
 def decode(
     model: NormativeModel, latents: FloatArray, device: str
 ) -> tuple[list[FloatArray], DeviceNote]:

@@ -23,7 +23,7 @@ from napari_normative.core.preprocess import (
 )
 from napari_normative.core.register import Alignment
 from napari_normative.core.score import judge, scan_score
-from napari_normative.engine.infer import run_network
+from napari_normative.engine.infer import latent_kl_nats, run_network
 from napari_normative.volume import Mask, Volume
 
 if TYPE_CHECKING:
@@ -239,16 +239,16 @@ class _Assessment:
     reconstruction: NDArray[np.float32]
     z: NDArray[np.float32]
     score: float
-    latent_mean: NDArray[np.float32]
-    latent_log_variance: NDArray[np.float32]
+    kl_nats: float
 
 
 def assess(model: NormativeModel, prepared: Prepared, device: str) -> _Assessment:
     """Reconstruct and score a prepared scan, as a detection does."""
     scoring, spacing = model.card.score, model.card.preprocess.spacing_mm
-    (image, mean, log_variance), _ = run_network(model, prepared.image[None], device)
+    (image, _, _), _ = run_network(model, prepared.image[None], device)
+    kl_nats = latent_kl_nats(model, prepared.image[None], device)
     z = judge(prepared.image, image[0], prepared.mask, model.calibration, scoring, spacing)
-    return _Assessment(image[0], z, scan_score(z), mean, log_variance)
+    return _Assessment(image[0], z, scan_score(z), kl_nats)
 
 
 def _elbo_nats(prepared: Prepared, found: _Assessment) -> float:
@@ -262,9 +262,7 @@ def _elbo_nats(prepared: Prepared, found: _Assessment) -> float:
     log_sigma = max(0.5 * float(np.log((error**2).mean() + 1e-12)), LOG_SIGMA_FLOOR)
     squared = 0.5 * float((error**2).sum()) * np.exp(-2 * log_sigma)
     nll = squared + error.size * (log_sigma + 0.5 * np.log(2 * np.pi))
-    mean, log_variance = found.latent_mean, found.latent_log_variance
-    kl = 0.5 * float((mean**2 + np.exp(log_variance) - 1 - log_variance).sum())
-    return float(-(nll + kl))
+    return float(-(nll + found.kl_nats))
 
 
 def _voxel_figures(counts: VoxelCounts, threshold_z: float, at_nominal: float) -> dict[str, float]:
