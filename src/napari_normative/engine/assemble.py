@@ -76,7 +76,7 @@ def assemble(
     objective : ObjectiveConfig or None
         None where nothing was optimised.
     flip : bool
-        People of calibration part A count mirrored as well.
+        Calibration people count mirrored as well.
     """
     tensors = {
         NETWORK_PREFIX + key: _shrunk(value.detach().cpu().numpy())
