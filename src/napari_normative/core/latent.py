@@ -64,14 +64,22 @@ class AggregatedPosterior:
         spread = (factor**2).sum() + (self.mean.astype(np.float64) ** 2).sum()
         return float(0.5 * (spread - self.mean.size) - np.log(scale).sum())
 
+    def sd(self) -> FloatArray:
+        """Return the standard deviation of each entry of a latent, shape of one latent."""
+        if self.cholesky.ndim == 2 and self.mean.ndim == 1:
+            return np.linalg.norm(self.cholesky.astype(np.float64), axis=1).astype(np.float32)
+        return self.cholesky
+
     def distance(self, mean: FloatArray) -> float:
         """Return the Mahalanobis distance of a latent, over its expectation (1 is usual)."""
-        centred = (mean - self.mean).astype(np.float64)
-        if self.mean.ndim == 1:
-            white = np.linalg.solve(self.cholesky.astype(np.float64), centred)
-        else:
-            white = centred / np.maximum(self.cholesky, 1e-6)
-        return float(np.sqrt((white**2).mean()))
+        return float(np.sqrt((self.whiten(mean[None]) ** 2).mean()))
+
+    def whiten(self, latents: FloatArray) -> NDArray[np.float64]:
+        """Return latents (n, ...) in coordinates in which this Gaussian is N(0, I)."""
+        centred = (latents - self.mean).astype(np.float64)
+        if self.mean.ndim > 1:
+            return np.asarray(centred / np.maximum(self.cholesky, 1e-6))
+        return np.linalg.solve(self.cholesky.astype(np.float64), centred.T).T
 
 
 @dataclass(frozen=True, eq=False)
