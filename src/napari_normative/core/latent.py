@@ -67,7 +67,8 @@ class AggregatedPosterior:
     def sd(self) -> FloatArray:
         """Return the standard deviation of each entry of a latent, shape of one latent."""
         if self.cholesky.ndim == 2 and self.mean.ndim == 1:
-            return np.linalg.norm(self.cholesky.astype(np.float64), axis=1).astype(np.float32)
+            sd: FloatArray = np.linalg.norm(self.cholesky.astype(np.float64), axis=1)
+            return sd.astype(np.float32)
         return self.cholesky
 
     def distance(self, mean: FloatArray) -> float:
@@ -79,7 +80,7 @@ class AggregatedPosterior:
         centred = (latents - self.mean).astype(np.float64)
         if self.mean.ndim > 1:
             return np.asarray(centred / np.maximum(self.cholesky, 1e-6))
-        return np.linalg.solve(self.cholesky.astype(np.float64), centred.T).T
+        return np.asarray(np.linalg.solve(self.cholesky.astype(np.float64), centred.T).T)
 
 
 @dataclass(frozen=True, eq=False)
