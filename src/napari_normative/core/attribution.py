@@ -29,8 +29,9 @@ REACH_MM = 32.0
 BAND = 2.0
 """Half width of the band, in SD of healthy residuals."""
 
-SAME = 0.02
-"""Distance below which a person of the cohort is the scanned one: latents are rounded."""
+SAME = 0.1
+"""Distance below which a person of the cohort is the scanned one: a scan is never aligned twice
+to the last digit, and latents are rounded. Two people are 0.4 or more apart."""
 
 
 @dataclass(frozen=True)
