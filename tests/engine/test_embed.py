@@ -11,9 +11,10 @@ import pytest
 from napari_normative.core.embedding import PrincipalAxes
 from napari_normative.core.latent import AggregatedPosterior
 from napari_normative.engine import embed as module
-from napari_normative.engine.embed import embed, place_of, principal_axes, umap_layout
+from napari_normative.engine.embed import embed, place_of, principal_axes
+from napari_normative.engine.layout import umap_layout
 from napari_normative.engine.model import NormativeModel, load_model
-from napari_normative.errors import CancelledError, CohortError, ModelFileError
+from napari_normative.errors import CancelledError, CohortError, DeviceError, ModelFileError
 from phantoms import phantom
 
 
@@ -152,10 +153,16 @@ def test_a_distance_on_the_map_is_the_difference_of_decoded_volumes() -> None:
     assert apart == pytest.approx(np.sqrt((((one - other) @ effects) ** 2).mean()), rel=1e-4)
 
 
-def test_the_first_axis_of_a_model_changes_its_volumes_most(model: NormativeModel) -> None:
-    axes = principal_axes(model, device="cpu")
-    again = principal_axes(model, device="cpu")
+def test_the_first_axis_of_a_model_changes_its_volumes_most(
+    model: NormativeModel, tmp_path: Path
+) -> None:
+    axes = principal_axes(model, device="cpu", cache=tmp_path)
+    (entry,) = tmp_path.iterdir()
+    again = principal_axes(model, device="cpu", cache=tmp_path)
     np.testing.assert_array_equal(axes.turn, again.turn)
+    entry.write_bytes(b"damaged")
+    again = principal_axes(model, device="cpu", cache=tmp_path)
+    np.testing.assert_array_equal(axes.sd, again.sd)
     assert axes.share()[0] > axes.share()[1] > 0
     assert axes.share().sum() == pytest.approx(1)
     np.testing.assert_allclose(axes.place(model.posterior.mean[None]), 0, atol=1e-6)
@@ -172,6 +179,14 @@ def test_umap_is_seeded_and_keeps_two_crowds_apart() -> None:
     centres = one[:20].mean(axis=0), one[20:].mean(axis=0)
     spread = max(one[:20].std(), one[20:].std())
     assert np.linalg.norm(centres[0] - centres[1]) > 2 * spread
+
+
+def test_umap_can_be_cancelled_and_its_failure_is_a_sentence() -> None:
+    crowd = np.random.default_rng(0).normal(size=(40, 6))
+    with pytest.raises(CancelledError):
+        umap_layout(crowd, cancel=lambda: True)
+    with pytest.raises(DeviceError, match=r"DEV-005.*principal axes"):
+        umap_layout(crowd[:1])
 
 
 def test_a_scan_without_contrast_has_no_place(model: NormativeModel) -> None:

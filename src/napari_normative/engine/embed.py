@@ -64,12 +64,15 @@ class EmbeddedScan:
     place : Place or None
     error : str
         A sentence where there is no place; else empty.
+    digest : str
+        SHA-256 of the file, as ``Volume.source.digest``; empty where it cannot be read.
     """
 
     path: Path
     columns: Mapping[str, str]
     place: Place | None
     error: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,10 +190,13 @@ def principal_axes(
     model: NormativeModel,
     *,
     device: str = "auto",
+    cache: Path | None = None,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> PrincipalAxes:
     """Return the axes of the map: one decoded volume for each latent direction, seconds.
+
+    Remembered per model, in the same folder as places.
 
     Raises
     ------
@@ -199,6 +205,13 @@ def principal_axes(
     CancelledError
     """
     require_places(model)
+    folder = default_cache() if cache is None else cache
+    entry = folder / f"axes-{model.digest[:32]}.safetensors"
+    known = _read(entry)
+    size = model.posterior.mean.size
+    if known is not None and known[0]["turn"].shape == (size, size):
+        turn, spread = (known[0][name].astype(np.float64) for name in ("turn", "sd"))
+        return PrincipalAxes(model.posterior, turn, spread)
     tell, stop = progress or (lambda step, fraction: None), cancel or (lambda: False)
     mean, sd = model.posterior.mean, model.posterior.sd()
     voxels = np.flatnonzero(model.template.mask)
@@ -219,32 +232,8 @@ def principal_axes(
     axes = PrincipalAxes.of(model.posterior, effects)
     if len(axes.sd) < 2 or axes.sd[1] < 1e-6:
         raise _no_places()
+    _write(entry, {"turn": axes.turn, "sd": axes.sd}, {})
     return axes
-
-
-def umap_layout(places: FloatArray, *, seed: int = 0) -> FloatArray:
-    """Return two coordinates a row by UMAP, shape (n, 2); equal seeds give equal maps.
-
-    Parameters
-    ----------
-    places : float array, shape (n, Z)
-        From :meth:`PrincipalAxes.place`, so that neighbours are those who decode alike.
-    seed : int
-
-    References
-    ----------
-    .. [1] McInnes, Healy & Melville, arXiv:1802.03426, 2018.
-    """
-    from umap import UMAP
-
-    reducer = UMAP(
-        n_neighbors=min(15, len(places) - 1),
-        init="pca",  # the spectral start fails on few points, and depends on the solver
-        random_state=seed,
-        n_jobs=1,
-    )
-    made: FloatArray = np.asarray(reducer.fit_transform(places), dtype=np.float32)
-    return made
 
 
 def default_cache() -> Path:
@@ -273,8 +262,13 @@ def _embed_person(
     model: NormativeModel, person: Person, device: str, folder: Path, stop: Cancel
 ) -> EmbeddedScan:
     columns = {"subject": person.subject, "site": person.site, **person.more}
+    digest = ""
     try:
-        entry = folder / f"{_key(model, person.path)}.safetensors"
+        digest = _digest(person.path)
+        # What a place depends on: the scan's bytes, the model, this version.
+        identity = f"{digest}:{model.digest}:{version('napari-normative')}"
+        key = hashlib.sha256(identity.encode()).hexdigest()[:32]
+        entry = folder / f"{key}.safetensors"
         place = _remembered(entry, model)
         if place is None:
             place = place_of(model, read_volume(person.path), device=device, cancel=stop)
@@ -282,41 +276,49 @@ def _embed_person(
     except CancelledError:
         raise
     except NormativeError as error:
-        return EmbeddedScan(person.path, columns, None, str(error))
+        return EmbeddedScan(person.path, columns, None, str(error), digest)
     except OSError as error:
         why = f"{person.path.name}: it cannot be read ({error.strerror or error})."
         return EmbeddedScan(person.path, columns, None, why)
-    return EmbeddedScan(person.path, columns, place)
+    return EmbeddedScan(person.path, columns, place, digest=digest)
 
 
-def _key(model: NormativeModel, path: Path) -> str:
-    """Return what a place depends on: the scan's bytes, the model, this version."""
-    total = hashlib.sha256(f"{model.digest}:{version('napari-normative')}".encode())
+def _digest(path: Path) -> str:
+    """Return the digest that reading the scan would give it, without inflating it."""
+    total = hashlib.sha256()
     stems = {path.with_suffix(".hdr"), path.with_suffix(".img")}
     for file in sorted(stems) if path.suffix.lower() in {".hdr", ".img"} else [path]:
         total.update(file.read_bytes())
-    return total.hexdigest()[:32]
+    return total.hexdigest()
 
 
 def _remembered(entry: Path, model: NormativeModel) -> Place | None:
-    try:
-        tensors, text, _ = unpack(entry.read_bytes(), entry.name)
-    except (OSError, NormativeError):  # missing or damaged: placed again
+    known = _read(entry)
+    if known is None or known[0]["latent"].shape != model.posterior.mean.shape:
         return None
-    facts = json.loads(text)
-    latent = tensors["latent"].astype(np.float32)
-    if latent.shape != model.posterior.mean.shape:
-        return None
+    facts = known[1]
+    latent = known[0]["latent"].astype(np.float32)
     return Place(latent, facts["scan_score"], facts["scan_p"], facts["distance"])
 
 
 def _remember(entry: Path, place: Place) -> None:
-    tensors: Tensors = {"latent": place.latent.astype(np.float32)}
     facts = {
         "scan_score": place.scan_score,
         "scan_p": place.scan_p,
         "distance": place.distance,
     }
+    _write(entry, {"latent": place.latent.astype(np.float32)}, facts)
+
+
+def _read(entry: Path) -> tuple[Tensors, dict[str, float]] | None:
+    try:
+        tensors, text, _ = unpack(entry.read_bytes(), entry.name)
+    except (OSError, NormativeError):  # missing or damaged: computed again
+        return None
+    return tensors, json.loads(text)
+
+
+def _write(entry: Path, tensors: Tensors, facts: dict[str, float]) -> None:
     try:
         replace_files({entry: pack(tensors, json.dumps(facts))})
     except NormativeError:
