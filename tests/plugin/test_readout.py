@@ -35,7 +35,7 @@ def test_the_voxel_is_counted_on_the_stored_grid_and_the_value_is_the_files(affi
     assert read.voxel == "5, 6, 7"
     told = {v.name: v.value for v in read.values}
     assert told["scan"] == number(float(field(np.array(ras)[:, None])[0]))
-    assert told["scan · anomaly z"] == "z +5.00"
+    assert told["anomaly z"] == "z +5.00"
 
 
 def test_the_place_is_told_in_words():
@@ -48,7 +48,7 @@ def test_the_place_is_told_in_words():
 def test_a_candidate_is_told_with_rank_sign_and_p():
     viewer, layer, scan = shown(UPRIGHT)
     told = read_at(viewer.layers, world_of(scan, (15, 15, 11))[::-1], layer)
-    assert told.values[0].name == "scan · candidates"
+    assert told.values[0].name == "candidates"
     assert told.values[0].value == "candidate 2, darker, p 0.02"
 
 
@@ -65,7 +65,7 @@ def test_painted_labels_are_no_candidates_of_the_model():
 def test_hidden_layers_and_places_outside_are_not_told():
     viewer, layer, scan = shown(UPRIGHT)
     point = world_of(scan, (5, 6, 7))[::-1]
-    visible = {layer.name for layer in viewer.layers if layer.visible}
+    visible = {layer.name.removeprefix("scan · ") for layer in viewer.layers if layer.visible}
     assert {v.name for v in read_at(viewer.layers, point, layer).values} == visible
     far = read_at(viewer.layers, (500.0, 0.0, 0.0), layer)
     assert (far.voxel, far.values) == ("outside the scan", ())

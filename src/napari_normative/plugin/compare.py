@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+COMPARISON = "comparison"
+"""Role of the layer that shows the mix."""
+
 Axes = list[NDArray[np.int64]]
 Chooser = Callable[[Axes, tuple[int, ...]], NDArray[np.bool_]]
 """Says where the second image is seen: from the voxel numbers along the axes of the picture,

@@ -304,7 +304,7 @@ def _free_name(viewer: ViewerModel, name: str) -> str:
     return candidate
 
 
-def _update(layer: Any, spec: LayerSpec) -> None:
+def update(layer: Any, spec: LayerSpec) -> None:
     """Give a layer new values; what the person set by hand (visibility, opacity) stays."""
     layer.data = spec.data
     layer.scale = spec.attributes["scale"]
@@ -350,7 +350,7 @@ def place(viewer: ViewerModel, specs: Sequence[LayerSpec], *, replace_earlier: b
             and not is_edited(layer)
         ]
         if replace_earlier and earlier:
-            _update(earlier[-1], spec)
+            update(earlier[-1], spec)
             placed.append(earlier[-1])
         else:
             placed.append(add_spec(viewer, spec))

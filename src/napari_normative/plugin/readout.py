@@ -3,47 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_normative.core.place import describe_place
+from napari_normative.plugin.compare import COMPARISON
 from napari_normative.plugin.layers import ANOMALY_Z, CANDIDATES, LayerFacts, facts_of
-
-
-@dataclass(frozen=True)
-class LayerValue:
-    """A layer's value at a place, in words.
-
-    Attributes
-    ----------
-    name : str
-    value : str
-    """
-
-    name: str
-    value: str
-
-
-@dataclass(frozen=True)
-class Readout:
-    """What lies at a place.
-
-    Attributes
-    ----------
-    place : str
-        World position in words; empty where there is none.
-    voxel : str
-        Index in the scan's file, counted from 0, in the order of its stored axes.
-    values : tuple of LayerValue
-        Of the visible layers that lie there, top first.
-    """
-
-    place: str = ""
-    voxel: str = ""
-    values: tuple[LayerValue, ...] = ()
+from napari_normative.plugin.state.reading import LayerValue, Readout
 
 
 def stored_index(facts: LayerFacts, ras_mm: NDArray[np.float64]) -> tuple[int, ...] | None:
@@ -76,12 +44,11 @@ def read_at(layers: Iterable[Any], point: tuple[float, ...], scan: Any | None = 
         voxel = ", ".join(str(i) for i in index)
     else:
         voxel = "" if facts is None else "outside the scan"
+    prefix = "" if scan is None else f"{scan.name} · "
     values = []
     for layer in reversed(list(layers)):
-        if layer.visible:
-            text = value_at(layer, point, ras_mm)
-            if text:
-                values.append(LayerValue(layer.name, text))
+        if layer.visible and (text := value_at(layer, point, ras_mm)):
+            values.append(LayerValue(layer.name.removeprefix(prefix), text))
     return Readout(describe_place(ras_mm), voxel, tuple(values))
 
 
@@ -93,6 +60,8 @@ def value_at(layer: Any, point: tuple[float, ...], ras_mm: NDArray[np.float64]) 
     if getattr(layer, "multiscale", False) or not 3 <= layer.ndim <= len(point):
         return ""
     facts = facts_of(layer)
+    if facts is not None and facts.role == COMPARISON:  # its two images are told themselves
+        return ""
     if kind == "Image" and facts is not None and not facts.grid.exact and layer.ndim == 3:
         # A tilted scan is interpolated for display: read what the file says.
         index = stored_index(facts, ras_mm)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Modality = Literal["MR", "CT", "other"]
+MODALITIES: tuple[Modality, ...] = ("MR", "CT", "other")
 
 MOST_VOXELS = 1_000_000
 """Quantiles are taken of at most so many evenly spaced voxels."""
