@@ -229,8 +229,8 @@ def detection_layers(
             **attributes,
         )
 
-    def signed(volume: Volume, role: str, **attributes: Any) -> LayerSpec:
-        limit = signed_limit(volume.data)
+    def signed(volume: Volume, role: str, least: float = 0.0, **attributes: Any) -> LayerSpec:
+        limit = max(signed_limit(volume.data), least)
         return spec(
             volume,
             role,
@@ -268,7 +268,8 @@ def detection_layers(
     if outputs.local_volume and detection.local_volume is not None:
         specs.append(signed(detection.local_volume, LOCAL_VOLUME, visible=False))
     if outputs.anomaly_z:
-        specs.append(signed(detection.anomaly_z, ANOMALY_Z, opacity=0.8))
+        # Full colour below the threshold would make the map of a healthy scan look diseased.
+        specs.append(signed(detection.anomaly_z, ANOMALY_Z, detection.threshold_z, opacity=0.8))
     if outputs.abs_z:
         magnitude = detection.anomaly_z.with_data(np.abs(detection.anomaly_z.data))
         specs.append(
