@@ -59,10 +59,14 @@ class PaneView(QtViewer):  # type: ignore[misc]
             self._title.adjustSize()
 
     @property
-    def _main_model(self) -> Any:
+    def _main(self) -> Any:
         main = self._main_view()
         assert main is not None, "a pane goes before the window does"
-        return main.viewer
+        return main
+
+    @property
+    def _main_model(self) -> Any:
+        return self._main.viewer
 
     def _bind_shortcuts(self) -> None:
         """Do nothing: the main canvas bound them, and once more takes 0.1 s."""
@@ -83,14 +87,14 @@ class PaneView(QtViewer):  # type: ignore[misc]
             main.cursor.position = self.viewer.cursor.position
 
     def _enter_canvas(self) -> None:
-        self._main_view()._enter_canvas()
+        self._main._enter_canvas()
 
     def _leave_canvas(self) -> None:
-        self._main_view()._leave_canvas()
+        self._main._leave_canvas()
 
     def dropEvent(self, event: Any) -> None:
         """Open dropped files in the main viewer."""
-        self._main_view().dropEvent(event)
+        self._main.dropEvent(event)
 
     def release(self) -> None:
         """Let go of the main viewer and of the canvas."""
@@ -110,13 +114,14 @@ class PaneArea(QObject):
     ----------
     window : napari Window
     closing : callable
-        Called once when the window closes with panes open.
+        Called once when the window closes.
     """
 
     def __init__(self, window: Any, closing: Callable[[], None]) -> None:
         self._view = weakref.ref(window._qt_viewer)
         super().__init__(window._qt_window)
         self._closing = closing
+        self._closed = False
         self._frame: QSplitter | None = None
         self._panes: list[PaneView] = []
         self._waiting: list[Callable[[], None]] = []
@@ -125,7 +130,7 @@ class PaneArea(QObject):
 
     @property
     def canvas(self) -> Any:
-        """napari's own canvas."""
+        """The canvas that napari itself made."""
         view = self._view()
         return None if view is None else view.canvas
 
@@ -204,7 +209,8 @@ class PaneArea(QObject):
         # Closing by script closes the canvas first; by hand it only deletes the window, and
         # a close event of the window may still be answered with "cancel".
         ends = QEvent.Type.Close if watched is self._view() else QEvent.Type.DeferredDelete
-        if self._panes and event.type() == ends:
+        if event.type() == ends and not self._closed:
+            self._closed = True
             self._closing()
         return False
 

@@ -43,7 +43,7 @@ class Board:
     convention : callable
         Returns the convention of the moment.
     closed : callable
-        Called when the window closes with panes open.
+        Called when the window closes.
     """
 
     def __init__(
@@ -189,8 +189,10 @@ class Board:
                 self._crosshairs.append(Crosshair(model, canvas))
 
     def _unmark(self) -> None:
-        for mark in (*self._letters, *self._crosshairs):
-            mark.close()
+        for letters in self._letters:
+            letters.close()
+        for crosshair in self._crosshairs:
+            crosshair.close()
         self._letters.clear()
         self._crosshairs.clear()
 

@@ -198,9 +198,15 @@ class Link:
     def _set_point(self, point: Sequence[float]) -> None:
         """Move everything to a point in the last axes of the main viewer."""
         main = self._main()
-        if main is not None:
-            lead = main.dims.ndim - len(point)
-            main.dims.point = (*main.dims.point[:lead], *(float(v) for v in point))
+        if main is None:
+            return
+        lead = main.dims.ndim - len(point)
+        wanted = (*main.dims.point[:lead], *(float(v) for v in point))
+        # On whole slices, as the sliders would put it an event later.
+        main.dims.point = tuple(
+            start + round((value - start) / step) * step
+            for value, (start, _, step) in zip(wanted, main.dims.range, strict=True)
+        )
 
     @property
     def point_mm(self) -> tuple[float, float, float] | None:
@@ -213,7 +219,7 @@ class Link:
         return r, a, s
 
     def go_to(self, world_mm: Sequence[float]) -> None:
-        """Move all planes to world mm (R, A, S); the zoom stays.
+        """Move all planes to the slices nearest to world mm (R, A, S); the zoom stays.
 
         A pane is panned only if the point would lie outside of it.
         """
@@ -224,7 +230,7 @@ class Link:
         point = list(main.dims.point)
         for axis, value in zip(axes, reversed([float(v) for v in world_mm]), strict=True):
             point[axis] = value
-        main.dims.point = tuple(point)
+        self._set_point(point)
         hidden = [a for viewer in self._flat() for a in self._out_of_view(viewer)]
         if hidden:
             self._keep_view(main)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,16 +14,43 @@ if TYPE_CHECKING:
 Shows = Callable[[Any], bool]
 Later = Callable[[Callable[[], None]], None]
 
-STYLE = (
-    "opacity blending colormap contrast_limits gamma contour interpolation2d interpolation3d "
-    "rendering attenuation iso_threshold iso_gradient_mode selected_label show_selected_label "
-    "name scale translate rotate shear affine"
-).split()
+STYLE = [
+    "opacity",
+    "blending",
+    "colormap",
+    "contrast_limits",
+    "gamma",
+    "contour",
+    "interpolation2d",
+    "interpolation3d",
+    "rendering",
+    "attenuation",
+    "iso_threshold",
+    "iso_gradient_mode",
+    "selected_label",
+    "show_selected_label",
+    "name",
+    "scale",
+    "translate",
+    "rotate",
+    "shear",
+    "affine",
+]
 """What a copy takes over when it changes; the names of napari's events and attributes."""
 
 GEOMETRY = frozenset({"scale", "translate", "rotate", "shear", "affine"})
 
-WHOLE = "size symbol face_color border_color edge_color edge_width shown text features".split()
+WHOLE = [
+    "size",
+    "symbol",
+    "face_color",
+    "border_color",
+    "edge_color",
+    "edge_width",
+    "shown",
+    "text",
+    "features",
+]
 """What rebuilds the copy of a layer that is no volume."""
 
 
@@ -64,6 +92,7 @@ class LayerMirror:
         self._placed = placed
         self._dress = dress
         self._copies: dict[Layer, Layer] = {}
+        self._asking = False
         self._refreshing: set[Layer] = set()
         self._view_of: dict[Layer, Any] = {}
         self.closed = False
@@ -77,7 +106,7 @@ class LayerMirror:
             self._make(layer)
         self._placed()
         for layer in shown[1:]:
-            later(lambda layer=layer: self._show(layer))
+            later(partial(self._show, layer))
 
     def copy_of(self, layer: Layer) -> Layer | None:
         """Return the copy of a layer; None while it was never shown."""
@@ -85,6 +114,7 @@ class LayerMirror:
 
     def update(self) -> None:
         """Ask again which layers are shown."""
+        self._asking = False
         source = self._source()
         if self.closed or source is None:
             return
@@ -130,7 +160,7 @@ class LayerMirror:
         layer = event.value
         self._watch(layer)
         if self._shows(layer):
-            self._later(lambda: self._show(layer))
+            self._later(partial(self._show, layer))
 
     def _on_removed(self, event: Any) -> None:
         layer = event.value
@@ -145,8 +175,9 @@ class LayerMirror:
         layer = event.source
         if layer in self._copies:
             self._show(layer)
-        elif self._shows(layer):
-            self._later(lambda: self._show(layer))
+        if not self._asking:  # whether another layer is shown may hang on this one
+            self._asking = True
+            self._later(self.update)
 
     def _show(self, layer: Layer) -> None:
         copy = self._copies.get(layer)
