@@ -11,7 +11,7 @@ from napari_normative.plugin.controllers.models import ModelsController
 from napari_normative.plugin.controllers.scans import ScansController
 from napari_normative.plugin.jobs import Runner, SynchronousRunner, ThreadRunner
 from napari_normative.plugin.models import ModelShelf
-from napari_normative.plugin.viewing import ViewController
+from napari_normative.plugin.viewing import view_of
 
 
 class Controller(Protocol):
@@ -39,7 +39,7 @@ class Session:
         self._runner = runner
         self._context: Context | None = None
         self._controllers: dict[type[Any], Any] = {}
-        self.view = ViewController(viewer)
+        self.view = view_of(viewer)
 
     @property
     def context(self) -> Context:
