@@ -12,6 +12,7 @@ from scipy import ndimage
 from napari_normative.errors import NormativeError
 from napari_normative.plugin import models
 from napari_normative.plugin.controllers.anomaly import AnomalyController
+from napari_normative.plugin.controllers.layout import LayoutController
 from napari_normative.plugin.controllers.reading import ReadingController
 from napari_normative.plugin.latest import Latest
 from napari_normative.plugin.layers import SCAN, add_spec, detection_layers, facts_of, spec_of
@@ -410,3 +411,28 @@ def test_after_a_failure_the_next_request_is_done():
     runner.jobs.pop(0)[1].failed(error)
     runner.end()
     assert (failed, done) == ([error], [2])
+
+
+# --- panes
+
+
+def test_the_panes_of_a_layout_answer_the_mouse_too():
+    made = with_results()
+    layout = session_for(made.viewer).get(LayoutController)
+    made.controller.follow(layout)
+    made.state.compare = "checkerboard"
+    layout.state.layout = "planes"
+    assert made.state.compare == ""
+    pane = layout.board.models[0]
+    width = made.state.width
+    event = SimpleNamespace(
+        type="mouse_press", button=1, modifiers=("Control",), pos=np.array((10, 10))
+    )
+    (callback,) = [c for c in pane.mouse_drag_callbacks if c == made.controller._drag]
+    generator = callback(pane, event)
+    next(generator)
+    event.type, event.pos = "mouse_move", np.array((110, 10))
+    next(generator)
+    assert made.state.width == pytest.approx(1.2 * width)
+    pane.cursor.position = (12.0, 3.0, -4.0)
+    assert made.state.readout.place == "left 4, anterior 3, superior 12 mm"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_normative.plugin.controllers.anomaly import AnomalyController
+from napari_normative.plugin.controllers.layout import LayoutController
 from napari_normative.plugin.controllers.reading import ReadingController
 from napari_normative.plugin.docks.anomaly import AnomalyView
 from napari_normative.plugin.docks.reading_room import ReadingRoomView
@@ -40,8 +41,11 @@ class ReadingRoom(ReadingRoomView):
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         session = session_for(napari_viewer)
-        made = session.get(ReadingController)
-        super().__init__(made.state, made.requests, session.context.shared)
+        made, layout = session.get(ReadingController), session.get(LayoutController)
+        made.follow(layout)
+        super().__init__(
+            made.state, made.requests, session.context.shared, layout.state, layout.requests
+        )
 
 
 def open_dock(name: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from napari_normative.plugin.controllers.base import Context
+from napari_normative.plugin.controllers.layout import LayoutController
 from napari_normative.plugin.controllers.reading_compare import ComparePart
 from napari_normative.plugin.controllers.reading_overlay import OverlayPart
 from napari_normative.plugin.controllers.reading_subject import Subject
@@ -31,6 +32,7 @@ class ReadingController:
         self.overlay = OverlayPart(self.subject)
         self.threshold = ThresholdPart(self.subject)
         self.compare = ComparePart(self.subject)
+        self._layout: LayoutController | None = None
         requests = self.requests
         requests.reset_window.connect(self.window.reset)
         requests.reset_threshold.connect(self.threshold.reset)
@@ -48,6 +50,23 @@ class ReadingController:
 
     def _on_scans(self, *_: object) -> None:
         self.state.scan = self.context.scans.keep(self.state.scan)
+
+    def follow(self, layout: LayoutController) -> None:
+        """Answer the mouse in the panes that a layout opens, too."""
+        if self._layout is not layout:
+            self._layout = layout
+            layout.state.events.layout.connect(self._on_layout)
+            self._on_layout()
+
+    def _on_layout(self, *_: object) -> None:
+        self.compare.stop()  # panes choose by themselves what they show
+        for model in [] if self._layout is None else self._layout.board.models:
+            if self._drag not in model.mouse_drag_callbacks:
+                model.mouse_drag_callbacks.append(self._drag)
+                model.cursor.events.position.connect(self._on_pane_place)
+
+    def _on_pane_place(self, event: Any) -> None:
+        self.read(tuple(event.source.position))
 
     def refresh(self, *_: object) -> None:
         """Show what the layers and the detections are now."""

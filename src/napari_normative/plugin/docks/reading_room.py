@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QLabeledDoubleSlider
 
+from napari_normative.plugin.docks.layout_row import LayoutRow
 from napari_normative.plugin.docks.widgets import (
     FAINT,
     WARNING,
@@ -35,6 +36,7 @@ from napari_normative.plugin.docks.widgets import (
     text,
     watch,
 )
+from napari_normative.plugin.state.layout import LayoutRequests, LayoutState
 from napari_normative.plugin.state.reading import (
     CHECKERBOARD,
     FLICKER,
@@ -65,11 +67,21 @@ class ReadingRoomView(QWidget):
     state : ReadingState
     requests : ReadingRequests
     shared : Shared
+    layout_state : LayoutState
+    layout_requests : LayoutRequests
     """
 
-    def __init__(self, state: ReadingState, requests: ReadingRequests, shared: Shared) -> None:
+    def __init__(
+        self,
+        state: ReadingState,
+        requests: ReadingRequests,
+        shared: Shared,
+        layout_state: LayoutState,
+        layout_requests: LayoutRequests,
+    ) -> None:
         super().__init__()
         self._state, self._requests, self._scans = state, requests, shared.scans
+        self.layouts = LayoutRow(layout_state, layout_requests)
         self.setObjectName("napari-normative-reading-room")
         self.scan = combo("The scan that is read")
         self._make_readout()
@@ -158,7 +170,7 @@ class ReadingRoomView(QWidget):
         compare.addRow("Squares, mm", self.square_mm)
         compare.addRow("Swipe", self.swipe)
         for block in (
-            top, self.readout, _heading("Window"), window,
+            self.layouts, line(), top, self.readout, _heading("Window"), window,
             _row(self.reset_window, self.right_button), self.drag_hint,
             _heading("Anomaly map"), overlay, _row(self.hide_overlay, self.colour_bar),
             self.overlay_reason,
