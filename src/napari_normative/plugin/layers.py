@@ -236,8 +236,8 @@ def detection_layers(
             **attributes,
         )
 
-    def signed(volume: Volume, role: str, **attributes: Any) -> LayerSpec:
-        limit = signed_limit(volume.data)
+    def signed(volume: Volume, role: str, least: float = 0.0, **attributes: Any) -> LayerSpec:
+        limit = max(signed_limit(volume.data), least)
         return spec(
             volume,
             role,
@@ -275,7 +275,8 @@ def detection_layers(
     if outputs.local_volume and detection.local_volume is not None:
         specs.append(signed(detection.local_volume, LOCAL_VOLUME, visible=False))
     if outputs.anomaly_z:
-        specs.append(signed(detection.anomaly_z, ANOMALY_Z, opacity=0.8))
+        # Full colour below the threshold would make the map of a healthy scan look diseased.
+        specs.append(signed(detection.anomaly_z, ANOMALY_Z, detection.threshold_z, opacity=0.8))
     if outputs.abs_z:
         magnitude = detection.anomaly_z.with_data(np.abs(detection.anomaly_z.data))
         specs.append(
@@ -311,7 +312,7 @@ def _free_name(viewer: ViewerModel, name: str) -> str:
     return candidate
 
 
-def _update(layer: Any, spec: LayerSpec) -> None:
+def update(layer: Any, spec: LayerSpec) -> None:
     """Give a layer new values; what the person set by hand (visibility, opacity) stays."""
     layer.data = spec.data
     layer.scale = spec.attributes["scale"]
@@ -357,7 +358,7 @@ def place(viewer: ViewerModel, specs: Sequence[LayerSpec], *, replace_earlier: b
             and not is_edited(layer)
         ]
         if replace_earlier and earlier:
-            _update(earlier[-1], spec)
+            update(earlier[-1], spec)
             placed.append(earlier[-1])
         else:
             placed.append(add_spec(viewer, spec))

@@ -12,7 +12,7 @@ from napari_normative.plugin.controllers.scans import ScansController
 from napari_normative.plugin.jobs import Runner, SynchronousRunner, ThreadRunner
 from napari_normative.plugin.models import ModelShelf
 from napari_normative.plugin.process import ProcessRunner
-from napari_normative.plugin.viewing import ViewController
+from napari_normative.plugin.viewing import view_of
 
 
 class Controller(Protocol):
@@ -38,7 +38,7 @@ class Session:
         self._viewer = weakref.ref(viewer)
         self._context: Context | None = None
         self._controllers: dict[type[Any], Any] = {}
-        self.view = ViewController(viewer)
+        self.view = view_of(viewer)
 
     @property
     def context(self) -> Context:
