@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from nibabel.spatialimages import SpatialImage
@@ -26,6 +26,7 @@ from napari_normative.volume import FloatArray, Volume
 
 if TYPE_CHECKING:
     from napari_normative.core.baselines import Network
+    from napari_normative.engine.explore import Order
 
 ScanLike: TypeAlias = str | Path | Volume | SpatialImage | tuple[NDArray[Any], Any]
 """A path, a Volume, a nibabel image, or an array with its voxel-to-world affine."""
@@ -198,8 +199,7 @@ class NormativeModel:
         """
         from napari_normative.engine.draws import prior_draws
 
-        drawn = prior_draws(self, n, seed=seed, temperature=temperature, device=device)
-        return list(drawn.volumes)
+        return list(prior_draws(self, n, seed=seed, temperature=temperature, device=device).volumes)
 
     def posterior_samples(
         self,
@@ -214,12 +214,10 @@ class NormativeModel:
 
         Drawn from q(z|x); temperature 0 gives the reconstruction. In the scan's units.
         """
-        from napari_normative.engine.draws import posterior_draws
+        from napari_normative.engine.draws import posterior_draws as draw
 
-        drawn = posterior_draws(
-            self, as_volume(scan), n, seed=seed, temperature=temperature, device=device
-        )
-        return list(drawn.volumes)
+        of = as_volume(scan)
+        return list(draw(self, of, n, seed=seed, temperature=temperature, device=device).volumes)
 
     def interpolate(
         self, first: ScanLike, second: ScanLike, n: int, *, device: str = "auto"
@@ -227,12 +225,10 @@ class NormativeModel:
         """Return ``n`` volumes from one scan's reconstruction to another's, on the model's grid."""
         from napari_normative.engine.draws import interpolation
 
-        drawn = interpolation(self, as_volume(first), as_volume(second), n, device=device)
-        return list(drawn.volumes)
+        a, b = as_volume(first), as_volume(second)
+        return list(interpolation(self, a, b, n, device=device).volumes)
 
-    def directions(
-        self, order: Literal["kl", "variance"] = "kl", *, device: str = "auto"
-    ) -> tuple[Direction, ...]:
+    def directions(self, order: Order = "kl", *, device: str = "auto") -> tuple[Direction, ...]:
         """Return the latent directions, the most used first; by KL or decoded variance."""
         from napari_normative.engine.explore import directions
 

@@ -56,6 +56,9 @@ class Runner(Protocol):
     def spread(self, steps: Iterator[object]) -> None:
         """Take steps on the main thread, letting the window breathe between them."""
 
+    def repeat(self, interval_s: float, tick: Callable[[], None], window: Any) -> Job:
+        """Call ``tick`` on the main thread again and again; ends with its window."""
+
 
 def _outcome(work: Work, progress: Progress, cancelled: Cancelled) -> Callable[[Listener], None]:
     """Do the work and return what to tell the listener."""
@@ -106,6 +109,10 @@ class SynchronousRunner:
         for _ in steps:
             pass
 
+    def repeat(self, interval_s: float, tick: Callable[[], None], window: Any) -> Job:
+        """Do nothing: no time passes."""
+        return _Finished()
+
 
 class ThreadRunner:
     """Runs work in napari's pool of threads.
@@ -135,6 +142,28 @@ class ThreadRunner:
                 QTimer.singleShot(0, take)
 
         take()
+
+    def repeat(self, interval_s: float, tick: Callable[[], None], window: Any) -> Job:
+        """Start a timer that belongs to ``window`` (a QObject)."""
+        from qtpy.QtCore import QTimer
+
+        timer = QTimer(window)
+        timer.timeout.connect(tick)
+        timer.start(round(1000 * interval_s))
+        return _Ticking(timer)
+
+
+class _Ticking:
+    def __init__(self, timer: Any) -> None:
+        self._timer = timer
+
+    def cancel(self) -> None:
+        """Stop and forget the timer."""
+        from qtpy.compat import isalive
+
+        if isalive(self._timer):  # type: ignore[no-untyped-call]
+            self._timer.stop()
+            self._timer.deleteLater()
 
 
 _END = object()

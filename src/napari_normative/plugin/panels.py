@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_normative.plugin.controllers.anomaly import AnomalyController
+from napari_normative.plugin.controllers.explorer import ExplorerController
+from napari_normative.plugin.controllers.samples import SamplesController
 from napari_normative.plugin.docks.anomaly import AnomalyView
+from napari_normative.plugin.docks.samples import SamplesView
 from napari_normative.plugin.session import notify_error, session_for
 
 if TYPE_CHECKING:
@@ -25,6 +28,23 @@ class AnomalyMap(AnomalyView):
         session = session_for(napari_viewer)
         made = session.get(AnomalyController)
         super().__init__(made.state, made.requests, session.context.shared)
+
+
+class Samples(SamplesView):
+    """The dock "Samples".
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        Given by napari.
+    """
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        session = session_for(napari_viewer)
+        made, explorer = session.get(SamplesController), session.get(ExplorerController)
+        super().__init__(
+            made.state, made.requests, explorer.state, explorer.requests, session.context.shared
+        )
 
 
 def open_dock(name: str) -> None:
@@ -62,7 +82,10 @@ def run_on_selected() -> None:
 
 
 def draw_samples() -> None:
-    """Open the dock and draw synthetic volumes from the chosen model."""
-    controller = open_anomaly_map()
-    if controller is not None:
-        controller.draw_samples()
+    """Open the dock "Samples" and draw from the cohort of the chosen model."""
+    import napari
+
+    viewer = napari.current_viewer()
+    if viewer is not None:
+        open_dock("Samples")
+        session_for(viewer).get(SamplesController).draw()
