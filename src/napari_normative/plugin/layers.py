@@ -43,7 +43,16 @@ RECONSTRUCTION, RESIDUAL, LOCAL_VOLUME, ANOMALY_Z, ABS_Z, CANDIDATES, SAMPLE = (
     "candidates",
     "sample",
 )
-SIGNED_ROLES = frozenset({RESIDUAL, LOCAL_VOLUME, ANOMALY_Z})
+SAMPLES, SAMPLE_MEAN, SAMPLE_SD, INTERPOLATION, EXPLORER, EFFECT = (
+    "samples",
+    "mean of samples",
+    "SD of samples",
+    "interpolation",
+    "latent explorer",
+    "effect of a direction",
+)
+SYNTHETIC_ROLES = frozenset({SAMPLES, SAMPLE_MEAN, SAMPLE_SD, INTERPOLATION, EXPLORER, EFFECT})
+SIGNED_ROLES = frozenset({RESIDUAL, LOCAL_VOLUME, ANOMALY_Z, EFFECT})
 
 
 @dataclass(frozen=True, eq=False)
