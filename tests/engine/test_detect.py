@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_normative.engine.infer import latent_kl_nats
+from napari_normative.engine.infer import latent_kl_nats, recount
 from napari_normative.engine.model import NormativeModel, load_model
 from napari_normative.errors import CancelledError, GeometryMismatchError
 from napari_normative.volume import Volume
@@ -181,3 +181,15 @@ def test_the_kl_counts_the_latents_of_every_level(model: NormativeModel) -> None
     ]
     assert min(each) > 0
     assert latent_kl_nats(model, image, "cpu") == pytest.approx(sum(each), rel=1e-5)
+
+
+def test_candidates_at_another_threshold(tiny_model_path):
+    model = load_model(tiny_model_path)
+    found = model.detect(phantom(7, lesion_ml=8.0))
+    labels, same = recount(model, found, found.threshold_z)
+    assert same == found.candidates
+    np.testing.assert_array_equal(labels.data, found.candidate_labels.data)
+    _, none = recount(model, found, 1000.0)
+    assert none == ()
+    _, more = recount(model, found, found.threshold_z / 2)
+    assert sum(c.volume_mm3 for c in more) > sum(c.volume_mm3 for c in same)

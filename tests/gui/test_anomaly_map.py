@@ -15,6 +15,7 @@ from qtpy.QtCore import QObject, Qt, QTimer
 from napari_normative.errors import CancelledError
 from napari_normative.io.nifti import write_volume
 from napari_normative.plugin import models
+from napari_normative.plugin.controllers.anomaly import AnomalyController
 from napari_normative.plugin.layers import facts_of
 from napari_normative.plugin.panels import AnomalyMap
 from napari_normative.plugin.session import session_for
@@ -66,7 +67,7 @@ def window(make_napari_viewer, recent):
 
 def open_dock(viewer):
     _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Anomaly map")
-    return dock, session_for(viewer).open_anomaly(viewer)
+    return dock, session_for(viewer).get(AnomalyController)
 
 
 def click(qtbot, button):
@@ -82,19 +83,19 @@ def test_from_click_to_layers_then_cancel_a_second_run(
 ):
     (scan,) = window.open(scan_path, plugin=PLUGIN)
     dock, controller = open_dock(window)
-    controller.add_model_file(str(tiny_model_path))
+    controller.context.models.add_file(str(tiny_model_path))
     state = controller.state
     assert dock.scan.currentText() == "sub-07_T1w"
-    assert "Phantom" in dock.model_line.text()
-    assert "whether it beats simple baselines" in dock.model_line.text()
-    assert dock.run.text() == "Run"
-    assert dock.run.isEnabled()
+    assert "Phantom" in dock.models.model_line.text()
+    assert "whether it beats simple baselines" in dock.models.model_line.text()
+    assert dock.job.run.text() == "Run"
+    assert dock.job.run.isEnabled()
     dock.samples.setValue(1)
 
     meter = StallMeter()
-    click(qtbot, dock.run)
-    assert dock.run.text() == "Cancel"
-    assert not dock.progress.isHidden()
+    click(qtbot, dock.job.run)
+    assert dock.job.run.text() == "Cancel"
+    assert not dock.job.progress.isHidden()
     wait_idle(qtbot, state)
     stalls = meter.report("detection of a 4 mm phantom")
 
@@ -115,27 +116,30 @@ def test_from_click_to_layers_then_cancel_a_second_run(
     z = window.layers["sub-07_T1w · anomaly z"]
     assert z.contrast_limits[0] == -z.contrast_limits[1]
     told = facts_of(z).provenance
-    assert told["model"]["sha256"] == controller._models.load(state.model).digest
-    assert "Scan score" in dock.summary.text()
-    assert dock.device_line.text().startswith("cpu: ")
-    assert dock.unload.isEnabled()
+    assert (
+        told["model"]["sha256"]
+        == controller.context.models.shelf.load(controller.context.models.state.model).digest
+    )
+    assert "Scan score" in dock.job.summary.text()
+    assert dock.models.device_line.text().startswith("cpu: ")
+    assert dock.models.unload.isEnabled()
 
     before = {layer.name: layer.data.copy() for layer in window.layers}
-    click(qtbot, dock.run)
-    click(qtbot, dock.run)
+    click(qtbot, dock.job.run)
+    click(qtbot, dock.job.run)
     assert state.cancelling
     start = time.perf_counter()
     wait_idle(qtbot, state)
     cancelled_s = time.perf_counter() - start
-    assert dock.summary.text() == "Cancelled. Nothing was kept."
-    assert dock.run.text() == "Run"
-    assert dock.run.isEnabled()
+    assert dock.job.summary.text() == "Cancelled. Nothing was kept."
+    assert dock.job.run.text() == "Run"
+    assert dock.job.run.isEnabled()
     for layer in window.layers:
         np.testing.assert_array_equal(layer.data, before[layer.name])
     assert set(before) == {layer.name for layer in window.layers}
 
-    click(qtbot, dock.unload)
-    assert not dock.unload.isEnabled()
+    click(qtbot, dock.models.unload)
+    assert not dock.models.unload.isEnabled()
     with capsys.disabled():
         print(f"\n[measured] {stalls}; cancel took {cancelled_s:.2f} s")
 
@@ -143,8 +147,8 @@ def test_from_click_to_layers_then_cancel_a_second_run(
 def test_the_window_shows_the_scan_and_its_overlay(window, qtbot, scan_path, tiny_model_path):
     window.open(scan_path, plugin=PLUGIN)
     dock, controller = open_dock(window)
-    controller.add_model_file(str(tiny_model_path))
-    click(qtbot, dock.run)
+    controller.context.models.add_file(str(tiny_model_path))
+    click(qtbot, dock.job.run)
     wait_idle(qtbot, controller.state)
 
     def picture(*roles):
@@ -188,9 +192,9 @@ def test_the_right_side_of_the_patient_is_on_the_left_of_the_screen(window, qtbo
 def test_a_closed_dock_comes_back_with_its_state(window, qtbot, scan_path, tiny_model_path):
     window.open(scan_path, plugin=PLUGIN)
     dock, controller = open_dock(window)
-    controller.add_model_file(str(tiny_model_path))
+    controller.context.models.add_file(str(tiny_model_path))
     dock.seed.setValue(11)
-    click(qtbot, dock.run)
+    click(qtbot, dock.job.run)
     window.window.remove_dock_widget(dock)
     dock.deleteLater()
     del dock
@@ -199,7 +203,7 @@ def test_a_closed_dock_comes_back_with_its_state(window, qtbot, scan_path, tiny_
     again, same = open_dock(window)
     assert same is controller
     assert again.seed.value() == 11
-    assert "Scan score" in again.summary.text()
+    assert "Scan score" in again.job.summary.text()
 
 
 def test_the_same_dock_twice_shows_one_state(window, qtbot):
@@ -231,9 +235,10 @@ class Held:
 
 
 def hold(controller, tiny_model_path):
-    controller.add_model_file(str(tiny_model_path))
+    controller.context.models.add_file(str(tiny_model_path))
     held = Held()
-    controller._models._loaded, controller._models._loaded_key = held, controller.state.model
+    shelf = controller.context.models.shelf
+    shelf._loaded, shelf._loaded_key = held, controller.context.models.state.model
     return held
 
 
@@ -241,13 +246,13 @@ def test_the_scan_may_be_removed_while_it_is_worked_on(window, qtbot, scan_path,
     (scan,) = window.open(scan_path, plugin=PLUGIN)
     dock, controller = open_dock(window)
     held = hold(controller, tiny_model_path)
-    click(qtbot, dock.run)
+    click(qtbot, dock.job.run)
     qtbot.waitUntil(held.started.is_set)
     window.layers.remove(scan)
-    assert dock.run.text() == "Cancel"
-    click(qtbot, dock.run)
+    assert dock.job.run.text() == "Cancel"
+    click(qtbot, dock.job.run)
     wait_idle(qtbot, controller.state)
-    assert (len(window.layers), dock.run_reason.text()) == (0, "Open a scan first.")
+    assert (len(window.layers), dock.job.run_reason.text()) == (0, "Open a scan first.")
 
 
 def test_closing_the_window_stops_the_work(
@@ -257,7 +262,7 @@ def test_closing_the_window_stops_the_work(
     viewer.open(scan_path, plugin=PLUGIN)
     dock, controller = open_dock(viewer)
     held = hold(controller, tiny_model_path)
-    click(qtbot, dock.run)
+    click(qtbot, dock.job.run)
     qtbot.waitUntil(held.started.is_set)
     viewer.close()
     wait_idle(qtbot, controller.state, timeout_ms=2_000)
@@ -273,14 +278,14 @@ def test_errors_are_shown_in_the_dock_and_as_one_notification(
     path = write_volume(tmp_path / "flat.nii.gz", empty.with_data(np.full(empty.shape, 7.0)))
     window.open(path, plugin=PLUGIN)
     dock, controller = open_dock(window)
-    controller.add_model_file(str(tiny_model_path))
+    controller.context.models.add_file(str(tiny_model_path))
     seen = []
     notification_manager.notification_ready.connect(seen.append)
-    click(qtbot, dock.run)
+    click(qtbot, dock.job.run)
     wait_idle(qtbot, controller.state)
     notification_manager.notification_ready.disconnect(seen.append)
-    assert dock.error.text().startswith("[")
-    assert [n.message for n in seen if str(n.severity) == "error"] == [dock.error.text()]
+    assert dock.job.error.text().startswith("[")
+    assert [n.message for n in seen if str(n.severity) == "error"] == [dock.job.error.text()]
     assert len(window.layers) == 1
     assert "Traceback" not in "".join(capfd.readouterr())
 
@@ -302,26 +307,26 @@ def test_a_scan_of_another_weighting_is_refused_in_the_dock_and_run_on_demand(
     data = np.where(scan.data > 0, 1.05 * scan.data.max() - scan.data, 0)
     window.open(write_volume(tmp_path / "sub-07_T2w.nii.gz", scan.with_data(data)), plugin=PLUGIN)
     dock, controller = open_dock(window)
-    controller.add_model_file(str(tiny_model_path))
+    controller.context.models.add_file(str(tiny_model_path))
     assert not dock.force.isVisible()
     dock.outputs["local_volume"].setChecked(True)
-    click(qtbot, dock.run)
+    click(qtbot, dock.job.run)
     wait_idle(qtbot, controller.state)
-    assert dock.error.text().startswith("[PRE-004] sub-07_T2w")
+    assert dock.job.error.text().startswith("[PRE-004] sub-07_T2w")
     assert dock.force.isVisible()
     dock.force.setChecked(True)
-    click(qtbot, dock.run)
+    click(qtbot, dock.job.run)
     wait_idle(qtbot, controller.state)
-    assert not dock.error.isVisible()
-    assert "⚠ The contrast between bright and medium tissue is reversed" in dock.summary.text()
+    assert not dock.job.error.isVisible()
+    assert "⚠ The contrast between bright and medium tissue is reversed" in dock.job.summary.text()
     assert "sub-07_T2w · local volume" in {layer.name for layer in window.layers}
 
 
 def test_a_blocked_run_says_why(window):
     dock, _ = open_dock(window)
-    assert not dock.run.isEnabled()
-    assert dock.run_reason.text() == "Open a scan first."
-    assert dock.run.toolTip() == "Open a scan first."
+    assert not dock.job.run.isEnabled()
+    assert dock.job.run_reason.text() == "Open a scan first."
+    assert dock.job.run.toolTip() == "Open a scan first."
 
 
 def test_a_series_asks_for_its_volume(window, qtbot, tmp_path, tiny_model_path):
@@ -333,22 +338,29 @@ def test_a_series_asks_for_its_volume(window, qtbot, tmp_path, tiny_model_path):
     nib.save(nib.Nifti1Image(data, one.affine), path)
     window.open(path, plugin=PLUGIN)
     dock, controller = open_dock(window)
-    controller.add_model_file(str(tiny_model_path))
+    controller.context.models.add_file(str(tiny_model_path))
     assert not dock.volume.isHidden()
     assert dock.volume.text() == "choose…"
-    assert not dock.run.isEnabled()
-    assert dock.run_reason.text() == "Choose which of the 2 volumes to compare."
+    assert not dock.job.run.isEnabled()
+    assert dock.job.run_reason.text() == "Choose which of the 2 volumes to compare."
     dock.volume.setValue(2)
-    assert dock.run.isEnabled()
+    assert dock.job.run.isEnabled()
     assert controller.state.volume == 2
 
 
 def test_the_dock_is_readable_at_1400_by_900(window, qtbot, scan_path, tiny_model_path):
     window.open(scan_path, plugin=PLUGIN)
     dock, controller = open_dock(window)
-    controller.add_model_file(str(tiny_model_path))
+    controller.context.models.add_file(str(tiny_model_path))
     qtbot.wait(100)
-    for widget in (dock.scan, dock.model, dock.choose_file, dock.seed, dock.run, dock.unload):
+    for widget in (
+        dock.scan,
+        dock.models.model,
+        dock.models.choose_file,
+        dock.seed,
+        dock.job.run,
+        dock.models.unload,
+    ):
         corner = widget.mapTo(dock, widget.rect().bottomRight())
         assert dock.rect().contains(corner), widget
     assert dock.width() < 450

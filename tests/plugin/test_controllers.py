@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,10 +10,13 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_normative.errors import CancelledError, PreprocessError
-from napari_normative.plugin.controllers import AnomalyController
+from napari_normative.plugin.controllers.anomaly import AnomalyController
+from napari_normative.plugin.controllers.base import Context
+from napari_normative.plugin.controllers.models import ModelsController
+from napari_normative.plugin.controllers.scans import ScansController
 from napari_normative.plugin.jobs import SynchronousRunner
 from napari_normative.plugin.layers import SCAN, add_spec, spec_of
-from napari_normative.plugin.state import AnomalyPanel, Choice
+from napari_normative.plugin.state.common import Choice
 from placed import UPRIGHT, made_detection, placed
 
 
@@ -66,11 +70,16 @@ class KnownShelf:
 
 @pytest.fixture
 def made():
-    viewer, panel, shelf, notes = ViewerModel(), AnomalyPanel(), KnownShelf(), []
-    controller = AnomalyController(viewer, panel, SynchronousRunner(), shelf, notes.append)
+    viewer, shelf, notes = ViewerModel(), KnownShelf(), []
+    models, scans = ModelsController(shelf, notes.append), ScansController(viewer)
+    runner = SynchronousRunner()
+    controller = AnomalyController(
+        Context(weakref.ref(viewer), runner, models, scans, notes.append)
+    )
     return SimpleNamespace(
-        viewer=viewer, state=panel.state, requests=panel.requests, shelf=shelf, notes=notes,
-        model=shelf.model, controller=controller,
+        viewer=viewer, state=controller.state, requests=controller.requests, shelf=shelf,
+        notes=notes, model=shelf.model, controller=controller, models=models.state,
+        model_requests=models.requests, scans=scans.state,
     )  # fmt: skip
 
 
@@ -93,21 +102,21 @@ def test_pickers_follow_layers_as_they_come_go_and_are_renamed(made):
     scan = add_scan(made.viewer)
     labels = made.viewer.add_labels(np.zeros((4, 4, 4), int), name="roi")
     made.viewer.add_points(np.zeros((1, 3)))
-    assert [c.label for c in made.state.scans] == ["scan"]
-    assert [c.label for c in made.state.masks] == ["roi"]
+    assert [c.label for c in made.scans.scans] == ["scan"]
+    assert [c.label for c in made.scans.masks] == ["roi"]
     scan.name = "renamed"
-    assert [c.label for c in made.state.scans] == ["renamed"]
-    made.state.mask = made.state.masks[0].key
+    assert [c.label for c in made.scans.scans] == ["renamed"]
+    made.state.mask = made.scans.masks[0].key
     made.viewer.layers.remove(labels)
-    assert (made.state.masks, made.state.mask) == ((), "")
+    assert (made.scans.masks, made.state.mask) == ((), "")
     made.viewer.layers.remove(scan)
-    assert (made.state.scans, made.state.scan) == ((), "")
+    assert (made.scans.scans, made.state.scan) == ((), "")
     assert made.state.run_blocked == "Open a scan first."
 
 
 def test_run_hands_over_the_scan_and_the_choices_and_shows_the_results(made):
     add_scan(made.viewer)
-    made.state.samples, made.state.seed, made.state.device = 2, 7, "cpu"
+    made.state.samples, made.state.seed, made.models.device = 2, 7, "cpu"
     made.state.residual = False
     made.requests.run.emit()
     (asked,) = made.model.asked
@@ -126,14 +135,14 @@ def test_run_hands_over_the_scan_and_the_choices_and_shows_the_results(made):
     assert "Scan score 1.25, p = 0.05" in made.state.summary
     assert "2 candidates at |z| > 2" in made.state.summary
     assert "⚠ The scan is unlike the training cohort." in made.state.summary
-    assert made.state.device_line == "cpu: as asked"
+    assert made.models.device_line == "cpu: as asked"
 
 
 def test_results_are_never_offered_as_scans(made):
     add_scan(made.viewer)
     made.requests.run.emit()
-    assert [c.label for c in made.state.scans] == ["scan"]
-    assert [c.label for c in made.state.masks] == ["scan · candidates"]
+    assert [c.label for c in made.scans.scans] == ["scan"]
+    assert [c.label for c in made.scans.masks] == ["scan · candidates"]
 
 
 def test_a_mask_reaches_the_model_on_the_voxels_of_the_scan(made):
@@ -141,7 +150,7 @@ def test_a_mask_reaches_the_model_on_the_voxels_of_the_scan(made):
     drawn = np.zeros(scan.data.shape, int)
     drawn[5:9, 6:10, 7:11] = 1
     made.viewer.add_labels(drawn, scale=scan.scale, translate=scan.translate, units="mm")
-    made.state.mask = made.state.masks[0].key
+    made.state.mask = made.scans.masks[0].key
     made.requests.run.emit()
     (asked,) = made.model.asked
     assert asked.mask.same_grid(asked.scan)
@@ -213,13 +222,13 @@ def test_a_kept_edit_is_reported(made):
 def test_unloading_frees_the_model_but_not_while_it_works(made):
     add_scan(made.viewer)
     made.requests.run.emit()
-    assert made.state.model_loaded
-    made.state.running = True
-    made.requests.unload.emit()
+    assert made.models.loaded
+    made.models.busy = True
+    made.model_requests.unload.emit()
     assert made.shelf.loaded
-    made.state.running = False
-    made.requests.unload.emit()
-    assert (made.shelf.loaded, made.state.model_loaded) == (False, False)
+    made.models.busy = False
+    made.model_requests.unload.emit()
+    assert (made.shelf.loaded, made.models.loaded) == (False, False)
 
 
 def test_samples_are_drawn_without_a_scan(made):
@@ -252,7 +261,7 @@ def test_another_scan_is_judged_anew(made):
     made.requests.run.emit()
     made.state.force = True
     add_scan(made.viewer, "second")
-    made.state.scan = made.state.scans[-1].key
+    made.state.scan = made.scans.scans[-1].key
     assert (made.state.refused, made.state.force) == (False, False)
 
 

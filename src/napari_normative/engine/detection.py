@@ -11,9 +11,30 @@ from typing import Any
 import pandas as pd
 
 from napari_normative.core.candidates import Candidate
+from napari_normative.core.preprocess import Prepared
 from napari_normative.io.atomic import replace_files
 from napari_normative.io.nifti import write_volume
-from napari_normative.volume import Mask, Volume
+from napari_normative.volume import FloatArray, Mask, Volume
+
+
+@dataclass(frozen=True, eq=False)
+class InModelSpace:
+    """A detection on the model's own grid, for what is asked of it afterwards.
+
+    Attributes
+    ----------
+    prepared : Prepared
+        The scan in model units with its mask, and all that leads back to the scan's grid.
+    reconstruction, z : float32 array, shape of the model's grid
+        In model units, without the scan's contrast fit; calibrated z.
+    latent_mean, latent_variance : float32 array, shape of one global latent
+    """
+
+    prepared: Prepared
+    reconstruction: FloatArray
+    z: FloatArray
+    latent_mean: FloatArray
+    latent_variance: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +77,8 @@ class Detection:
         score; None unless asked for.
     provenance : dict
         Versions, model digest, parameters, device, seed, UTC time, seconds per step; JSON-ready.
+    in_model : InModelSpace or None
+        The same on the model's grid; not saved. None for a detection that was not computed here.
     """
 
     scan: Volume
@@ -73,6 +96,7 @@ class Detection:
     warnings: tuple[str, ...]
     provenance: dict[str, Any]
     local_volume: Volume | None = None
+    in_model: InModelSpace | None = None
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write the detection into ``folder`` and return the files written.

@@ -7,7 +7,7 @@ import datetime
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,13 +17,13 @@ from napari_normative.core.applicability import (
     check_prepared,
     reconstruction_error,
 )
-from napari_normative.core.candidates import components, describe
+from napari_normative.core.candidates import Candidate, components, describe
 from napari_normative.core.card import RESEARCH_USE
 from napari_normative.core.deform import local_volume as volume_change
-from napari_normative.core.preprocess import prepare, restore, scored_mask
+from napari_normative.core.preprocess import Prepared, prepare, restore, scored_mask
 from napari_normative.core.residual import fit_contrast, residual
 from napari_normative.core.score import judge, scan_score
-from napari_normative.engine.detection import Detection
+from napari_normative.engine.detection import Detection, InModelSpace
 from napari_normative.engine.device import choose_device
 from napari_normative.errors import CancelledError, DeviceError
 from napari_normative.volume import FloatArray, Volume
@@ -79,7 +79,7 @@ def detect(
         if not force:
             Applicability(checks).require(scan.source.name)
     with clock.step("reconstruct"):
-        (image, mean, _), note = run_network(model, prepared.image[None], device)
+        (image, mean, log_variance), note = run_network(model, prepared.image[None], device)
     with clock.step("score"):
         z = judge(prepared.image, image[0], prepared.mask, calibration, scoring, spacing)
         score = scan_score(z)
@@ -88,29 +88,19 @@ def detect(
             fitted = fit_contrast(prepared.image, image[0], prepared.mask)
             change = volume_change(fitted, prepared.image, prepared.mask, spacing)
     with clock.step("candidates"):
-        labels, found = components(
-            z, calibration.threshold_z, scoring.minimum_ml, spacing**3 / 1000
-        )
+        label_map, candidates = find_candidates(model, scan, prepared, z, calibration.threshold_z)
     with clock.step("restore"):
         inside = scored_mask(prepared, space, scan)
-
-        def onto_scan(data: FloatArray, order: Literal[0, 1] = 1) -> Volume:
-            values = restore(data, prepared, space, scan, units="model", order=order)
-            return scan.with_data(values, is_label=False)
 
         pseudo_healthy = restore(image[0], prepared, space, scan)
         reconstruction = scan.with_data(np.where(inside, pseudo_healthy, 0), is_label=False)
 
         def map_onto_scan(data: FloatArray) -> Volume:
-            values = onto_scan(data)
-            return values.with_data(np.where(inside, values.data, 0))
+            values = restore(data, prepared, space, scan, units="model")
+            return scan.with_data(np.where(inside, values, 0), is_label=False)
 
         z_map = map_onto_scan(z)
         room = None if change is None else map_onto_scan(change)
-        label_map = onto_scan(labels.astype(np.float32), order=0)
-        label_map = label_map.with_data(label_map.data, is_label=True)
-        key = f"{scan.source.digest}:{model.digest}"
-        candidates = describe(found, label_map, calibration, key)
     drawn: list[Volume] = []
     with clock.step("samples"):
         if samples:
@@ -179,7 +169,46 @@ def detect(
         warnings=tuple(warnings),
         provenance=provenance,
         local_volume=room,
+        in_model=InModelSpace(prepared, image[0], z, mean, np.exp(log_variance)),
     )
+
+
+def find_candidates(
+    model: NormativeModel, scan: Volume, prepared: Prepared, z: FloatArray, threshold_z: float
+) -> tuple[Volume, tuple[Candidate, ...]]:
+    """Return the candidates beyond a threshold: labels on the scan's grid, strongest first.
+
+    Parameters
+    ----------
+    model : NormativeModel
+    scan : Volume
+    prepared : Prepared
+        Of ``scan``.
+    z : float32 array, shape of the model's grid
+    threshold_z : float
+        ``|z|``; the model's own unless somebody wants to see more or less.
+    """
+    space, voxel_ml = model.card.preprocess, model.card.preprocess.spacing_mm**3 / 1000
+    labels, found = components(z, threshold_z, model.card.score.minimum_ml, voxel_ml)
+    values = restore(labels.astype(np.float32), prepared, space, scan, units="model", order=0)
+    label_map = scan.with_data(values, is_label=True)
+    key = f"{scan.source.digest}:{model.digest}"
+    return label_map, describe(found, label_map, model.calibration, key)
+
+
+def recount(
+    model: NormativeModel, detection: Detection, threshold_z: float
+) -> tuple[Volume, tuple[Candidate, ...]]:
+    """Return the candidates of a detection at another threshold; see :func:`find_candidates`.
+
+    Raises
+    ------
+    ValueError
+        If the detection does not carry its maps on the model's grid.
+    """
+    if (inside := detection.in_model) is None:
+        raise ValueError("the detection was read from files; run it again to recount")
+    return find_candidates(model, detection.scan, inside.prepared, inside.z, threshold_z)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_normative.errors import NormativeError, OutputError
+from napari_normative.plugin.controllers.anomaly import AnomalyController
 from napari_normative.plugin.layers import CANDIDATES, SCAN, facts_of
 from napari_normative.plugin.session import session_for
 from napari_normative.plugin.show import show
-from napari_normative.plugin.work import summary_text
+from napari_normative.plugin.work.detection import summary_text
 
 if TYPE_CHECKING:
     from napari_normative.engine.detection import Detection
@@ -82,7 +83,7 @@ def open_window(detection: Detection) -> Any:
     viewer.window.resize(1600, 1000)
     show(detection, viewer)
     viewer.window.add_plugin_dock_widget("napari-normative", "Anomaly map")
-    session_for(viewer).open_anomaly(viewer).state.summary = summary_text(detection)
+    session_for(viewer).get(AnomalyController).state.summary = summary_text(detection)
     viewer.reset_view()
     _look_at(viewer, detection)
     return viewer

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_normative.errors import ModelFileError, NormativeError
-from napari_normative.plugin.state import Choice
+from napari_normative.plugin.state.common import Choice
 
 if TYPE_CHECKING:
     from napari_normative.core.card import ModelCard

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_normative.plugin.controllers import AnomalyController
+from napari_normative.plugin.controllers.anomaly import AnomalyController
 from napari_normative.plugin.docks.anomaly import AnomalyView
-from napari_normative.plugin.session import notify_error, session_for, unwrapped
+from napari_normative.plugin.session import notify_error, session_for
 
 if TYPE_CHECKING:
     import napari
@@ -22,20 +22,28 @@ class AnomalyMap(AnomalyView):
     """
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
-        viewer = unwrapped(napari_viewer)
-        super().__init__(session_for(viewer).open_anomaly(viewer).panel)
+        session = session_for(napari_viewer)
+        made = session.get(AnomalyController)
+        super().__init__(made.state, made.requests, session.context.shared)
+
+
+def open_dock(name: str) -> None:
+    """Show a dock of ours in the current window."""
+    import napari
+
+    viewer = napari.current_viewer()
+    if viewer is not None:
+        dock, _ = viewer.window.add_plugin_dock_widget("napari-normative", name)
+        dock.show()
 
 
 def open_anomaly_map() -> AnomalyController | None:
     """Show the dock "Anomaly map" in the current window and return its controller."""
     import napari
 
+    open_dock("Anomaly map")
     viewer = napari.current_viewer()
-    if viewer is None:
-        return None
-    dock, _ = viewer.window.add_plugin_dock_widget("napari-normative", "Anomaly map")
-    dock.show()
-    return session_for(viewer).open_anomaly(viewer)
+    return None if viewer is None else session_for(viewer).get(AnomalyController)
 
 
 def run_on_selected() -> None:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+import weakref
+from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
-from napari_normative.plugin.controllers import AnomalyController
+from napari_normative.plugin.controllers.base import Context
+from napari_normative.plugin.controllers.models import ModelsController
+from napari_normative.plugin.controllers.scans import ScansController
 from napari_normative.plugin.jobs import Runner, SynchronousRunner, ThreadRunner
 from napari_normative.plugin.models import ModelShelf
-from napari_normative.plugin.state import AnomalyPanel
 from napari_normative.plugin.viewing import ViewController
 
 
+class Controller(Protocol):
+    """What a session makes: anything that is built from a context."""
+
+    def __init__(self, context: Context) -> None: ...
+
+
+C = TypeVar("C", bound=Controller)
+
+
 class Session:
-    """State and controllers of one viewer.
+    """State and controllers of one viewer, each made when first asked for.
 
     Holds the viewer weakly, so that the viewer can go.
 
@@ -21,22 +32,31 @@ class Session:
     ----------
     viewer : napari Viewer or ViewerModel
     runner : Runner
-    models : ModelShelf, optional
     """
 
-    def __init__(self, viewer: Any, runner: Runner, models: ModelShelf | None = None) -> None:
-        self.view = ViewController(viewer)
-        self._anomaly: AnomalyController | None = None
+    def __init__(self, viewer: Any, runner: Runner) -> None:
+        self._viewer = weakref.ref(viewer)
         self._runner = runner
-        self._models = models or ModelShelf()
+        self._context: Context | None = None
+        self._controllers: dict[type[Any], Any] = {}
+        self.view = ViewController(viewer)
 
-    def open_anomaly(self, viewer: Any) -> AnomalyController:
-        """Return the controller of the dock "Anomaly map", started once."""
-        if self._anomaly is None:
-            self._anomaly = AnomalyController(
-                viewer, AnomalyPanel(), self._runner, self._models, notify_error
-            )
-        return self._anomaly
+    @property
+    def context(self) -> Context:
+        """What the controllers work with; made when the first dock opens."""
+        if self._context is None:
+            viewer = self._viewer()
+            models = ModelsController(ModelShelf(), notify_error)
+            scans = ScansController(viewer)
+            self._context = Context(self._viewer, self._runner, models, scans, notify_error)
+        return self._context
+
+    def get(self, kind: type[C]) -> C:
+        """Return the viewer's controller of a kind."""
+        if kind not in self._controllers:
+            self._controllers[kind] = kind(self.context)
+        made: C = self._controllers[kind]
+        return made
 
 
 def notify_error(message: str) -> None:

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-from functools import partial
+from qtpy.QtWidgets import QCheckBox, QGridLayout, QLabel, QSpinBox, QVBoxLayout, QWidget
 
-from psygnal import EmissionInfo
-from qtpy.compat import isalive
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QFileDialog,
-    QFormLayout,
-    QFrame,
-    QGridLayout,
-    QHBoxLayout,
-    QLabel,
-    QProgressBar,
-    QPushButton,
-    QScrollArea,
-    QSizePolicy,
-    QSpinBox,
-    QVBoxLayout,
-    QWidget,
+from napari_normative.plugin.docks.widgets import (
+    FAINT,
+    WARNING,
+    JobBlock,
+    ModelBlock,
+    bind,
+    combo,
+    fill,
+    form,
+    line,
+    pick,
+    scrolled,
+    spin,
+    tell,
+    text,
+    watch,
 )
-
-from napari_normative.plugin.state import RESEARCH_ONLY, AnomalyPanel, Choice
-
-_WARNING = "color: #e0a030;"
-_ERROR = "color: #ff6b5e;"
-_FAINT = "color: #9aa0a6;"
+from napari_normative.plugin.state.anomaly import AnomalyRequests, AnomalyState
+from napari_normative.plugin.state.common import Choice
+from napari_normative.plugin.state.shared import Shared
 
 _OUTPUTS = (
     ("reconstruction", "Reconstruction", "What the scan would look like if it were healthy"),
@@ -51,162 +45,86 @@ class AnomalyView(QWidget):
 
     Parameters
     ----------
-    panel : AnomalyPanel
+    state : AnomalyState
+    requests : AnomalyRequests
+    shared : Shared
     """
 
-    def __init__(self, panel: AnomalyPanel) -> None:
+    def __init__(self, state: AnomalyState, requests: AnomalyRequests, shared: Shared) -> None:
         super().__init__()
-        self._panel = panel
-        state, requests = panel.state, panel.requests
+        self._state, self._scans = state, shared.scans
         self.setObjectName("napari-normative-anomaly-map")
 
-        self.scan = _combo("The volume to compare; any image layer")
-        self.geometry_line = _text(_FAINT)
-        self.geometry_warning = _text(_WARNING)
+        self.scan = combo("The volume to compare; any image layer")
+        self.geometry_line = text(FAINT)
+        self.geometry_warning = text(WARNING)
         self.volume_label = QLabel("Volume")
         self.volume = QSpinBox()
         self.volume.setSpecialValueText("choose…")
         self.volume.setToolTip("Which volume of the series to compare, counted from 1")
-        self.mask_layer = _combo("Compare inside this labels layer only; else the model finds it")
-        self.model = _combo("Packaged models and files used before")
-        self.choose_file = QPushButton("File…")
-        self.choose_file.setToolTip("Choose a model file (.safetensors)")
-        self.model_line = _text(_FAINT)
-        self.device = _combo("auto takes a GPU when there is one")
-        self.device_line = _text(_FAINT)
+        self.mask_layer = combo("Compare inside this labels layer only; else the model finds it")
+        self.models = ModelBlock(shared.models, shared.model_requests)
         self.outputs = {name: QCheckBox(label) for name, label, _ in _OUTPUTS}
         for name, _, tip in _OUTPUTS:
             self.outputs[name].setToolTip(tip)
-        self.samples = _spin(0, 64, "Synthetic volumes drawn from the model, shown on this scan")
-        self.seed = _spin(0, 2**31 - 1, "The same seed draws the same samples")
+        self.samples = spin(0, 64, "Synthetic volumes drawn from the model, shown on this scan")
+        self.seed = spin(0, 2**31 - 1, "The same seed draws the same samples")
         self.replace_earlier = QCheckBox("Replace earlier results of this scan")
         self.replace_earlier.setToolTip(
             "Off: new layers get a number. Labels that were edited are never replaced."
         )
-        self.run = QPushButton("Run")
-        self.run.setMinimumHeight(34)
-        self.run_reason = _text(_FAINT)
-        self.progress = QProgressBar()
-        self.progress.setRange(0, 1000)
-        self.progress.setTextVisible(False)
-        self.progress.setFixedHeight(8)
-        self.step = _text(_FAINT)
-        self.error = _text(_ERROR)
         self.force = QCheckBox("Run anyway")
         self.force.setToolTip("Score a scan whose contrast is not the model's; believe nothing")
-        self.summary = _text("")
-        self.unload = QPushButton("Unload model")
-        self.unload.setToolTip("Free the memory that the model holds")
+        self.job = JobBlock(state, requests, "Run", "Compare the scan with the model")
         self._lay_out()
 
-        self.scan.currentIndexChanged.connect(partial(_pick, state, "scan", self.scan))
-        self.mask_layer.currentIndexChanged.connect(partial(_pick, state, "mask", self.mask_layer))
-        self.model.currentIndexChanged.connect(partial(_pick, state, "model", self.model))
-        self.device.currentIndexChanged.connect(partial(_pick, state, "device", self.device))
-        self.volume.valueChanged.connect(partial(setattr, state, "volume"))
-        self.samples.valueChanged.connect(partial(setattr, state, "samples"))
-        self.seed.valueChanged.connect(partial(setattr, state, "seed"))
-        self.replace_earlier.toggled.connect(partial(setattr, state, "replace_earlier"))
-        self.force.toggled.connect(partial(setattr, state, "force"))
-        for name, box in self.outputs.items():
-            box.toggled.connect(partial(setattr, state, name))
-        self.run.clicked.connect(self._run_or_cancel)
-        self.unload.clicked.connect(lambda: requests.unload.emit())
-        self.choose_file.clicked.connect(self._choose_file)
-        state.events.connect(self._on_change)
+        pick(state, "scan", self.scan)
+        pick(state, "mask", self.mask_layer)
+        for name in ("volume", "samples", "seed"):
+            bind(state, name, getattr(self, name).valueChanged)
+        boxes = {**self.outputs, "replace_earlier": self.replace_earlier, "force": self.force}
+        self._boxes = boxes
+        for name, box in boxes.items():
+            bind(state, name, box.toggled)
+        watch(self, state, self._refresh)
+        watch(self, shared.scans, self._refresh)
         self._refresh()
 
     def _lay_out(self) -> None:
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
-        form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft)
-        form.addRow("Scan", self.scan)
-        form.addRow(self.geometry_line)
-        form.addRow(self.geometry_warning)
-        form.addRow(self.volume_label, self.volume)
-        form.addRow("Mask", self.mask_layer)
-        model = QHBoxLayout()
-        model.addWidget(self.model, stretch=1)
-        model.addWidget(self.choose_file)
-        form.addRow("Model", model)
-        form.addRow(self.model_line)
-        form.addRow("Device", self.device)
-        form.addRow(self.device_line)
-
+        top = form()
+        top.addRow("Scan", self.scan)
+        top.addRow(self.geometry_line)
+        top.addRow(self.geometry_warning)
+        top.addRow(self.volume_label, self.volume)
+        top.addRow("Mask", self.mask_layer)
         outputs = QGridLayout()
         for place, box in enumerate(self.outputs.values()):
             outputs.addWidget(box, place // 2, place % 2)
-        draws = QFormLayout()
-        draws.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+        draws = form()
         draws.addRow("Samples", self.samples)
         draws.addRow("Seed", self.seed)
 
         body = QWidget()
         column = QVBoxLayout(body)
         column.setContentsMargins(4, 4, 4, 4)
-        column.addLayout(form)
-        column.addWidget(_line())
+        column.addLayout(top)
+        column.addWidget(self.models)
+        column.addWidget(line())
         column.addLayout(outputs)
         column.addLayout(draws)
-        column.addWidget(self.replace_earlier)
-        for widget in (
-            self.run,
-            self.run_reason,
-            self.progress,
-            self.step,
-            self.error,
-            self.force,
-            self.summary,
-        ):
+        for widget in (self.replace_earlier, self.force, self.job):
             column.addWidget(widget)
         column.addStretch(1)
-        column.addWidget(self.unload)
-
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(body)
-        notice = QLabel(RESEARCH_ONLY)
-        notice.setStyleSheet(_WARNING)
-        notice.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(2, 2, 2, 2)
-        outer.addWidget(scroll, stretch=1)
-        outer.addWidget(notice)
-        self.setMinimumWidth(300)
-
-    def _run_or_cancel(self) -> None:
-        requests = self._panel.requests
-        if self._panel.state.running:
-            requests.cancel.emit()
-        else:
-            requests.run.emit()
-
-    def _choose_file(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(
-            self, "Choose a model", "", "Normative models (*.safetensors)"
-        )
-        if path:
-            self._panel.requests.model_file.emit(path)
-
-    def _on_change(self, info: EmissionInfo) -> None:
-        if isalive(self):  # psygnal may outlive the window's half of this object
-            self._refresh(info.signal.name)
+        scrolled(self, body)
 
     def _refresh(self, changed: str = "") -> None:
         """Show the state; all of it, or what one field decides."""
-        state = self._panel.state
+        state, scans = self._state, self._scans
         if changed in {"", "scans", "scan"}:
-            _fill(self.scan, state.scans, state.scan)
+            fill(self.scan, scans.scans, state.scan)
         if changed in {"", "masks", "mask"}:
-            _fill(
-                self.mask_layer, (Choice("", "none (found by the model)"), *state.masks), state.mask
-            )
-        if changed in {"", "models", "model"}:
-            _fill(self.model, state.models, state.model)
-        if changed in {"", "devices", "device"}:
-            _fill(self.device, state.devices, state.device)
+            none = Choice("", "none (found by the model)")
+            fill(self.mask_layer, (none, *scans.masks), state.mask)
         if changed in {"", "volume_count", "volume"}:
             series = state.volume_count > 1
             self.volume.setMaximum(state.volume_count if series else 0)
@@ -217,84 +135,9 @@ class AnomalyView(QWidget):
         for name in ("samples", "seed"):
             if changed in {"", name}:
                 getattr(self, name).setValue(getattr(state, name))
-        boxes = {**self.outputs, "replace_earlier": self.replace_earlier, "force": self.force}
-        for name, box in boxes.items():
+        for name, box in self._boxes.items():
             if changed in {"", name}:
                 box.setChecked(getattr(state, name))
-        for label, text in (
-            (self.geometry_line, state.geometry),
-            (self.geometry_warning, state.geometry_warning),
-            (self.model_line, state.model_line),
-            (self.device_line, state.device_line),
-            (self.error, state.error),
-            (self.summary, state.summary),
-            (self.step, state.step),
-            (self.run_reason, "" if state.running else state.run_blocked),
-        ):
-            if label.text() != text:
-                label.setText(text)
-            label.setVisible(bool(text))
+        tell(self.geometry_line, state.geometry)
+        tell(self.geometry_warning, state.geometry_warning)
         self.force.setVisible(state.refused)
-        self.progress.setVisible(state.running)
-        self.progress.setValue(round(1000 * state.fraction))
-        self.run.setText("Cancel" if state.running else "Run")
-        self.run.setEnabled(
-            not state.cancelling if state.running else not state.run_blocked,
-        )
-        self.run.setToolTip(state.run_blocked)
-        self.unload.setEnabled(state.model_loaded and not state.running)
-        self.unload.setToolTip(
-            "Free the memory that the model holds"
-            if state.model_loaded
-            else "No model is in memory"
-        )
-
-
-def _pick(state: object, field: str, combo: QComboBox, index: int) -> None:
-    setattr(state, field, combo.itemData(index) or "")
-
-
-def _fill(combo: QComboBox, choices: tuple[Choice, ...], key: str) -> None:
-    """Show choices without telling anybody."""
-    blocked = combo.blockSignals(True)
-    shown = [(combo.itemData(i), combo.itemText(i)) for i in range(combo.count())]
-    wanted = [(choice.key, choice.label) for choice in choices]
-    if shown != wanted:
-        combo.clear()
-        for data, label in wanted:
-            combo.addItem(label, data)
-    keys = [data for data, _ in wanted]
-    combo.setCurrentIndex(keys.index(key) if key in keys else -1)
-    combo.blockSignals(blocked)
-
-
-def _combo(tip: str) -> QComboBox:
-    combo = QComboBox()
-    combo.setToolTip(tip)
-    # Long layer names must not push the dock wider than the screen.
-    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    combo.setMinimumContentsLength(12)
-    combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-    return combo
-
-
-def _spin(low: int, high: int, tip: str) -> QSpinBox:
-    spin = QSpinBox()
-    spin.setRange(low, high)
-    spin.setToolTip(tip)
-    return spin
-
-
-def _text(style: str) -> QLabel:
-    label = QLabel()
-    label.setWordWrap(True)
-    label.setStyleSheet(style)
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    label.setTextFormat(Qt.TextFormat.PlainText)
-    return label
-
-
-def _line() -> QFrame:
-    line = QFrame()
-    line.setFrameShape(QFrame.Shape.HLine)
-    return line

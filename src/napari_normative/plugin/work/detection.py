@@ -1,4 +1,4 @@
-"""What the dock's jobs do, off the main thread: no viewer, no Qt."""
+"""The jobs of the dock "Anomaly map"."""
 
 from __future__ import annotations
 
@@ -35,12 +35,15 @@ class JobResult:
     device_line : str
         Which device did the work, and why.
     summary : str
+    detection : Detection or None
+        Where one was made.
     """
 
     specs: list[LayerSpec]
     devices: tuple[str, ...]
     device_line: str
     summary: str
+    detection: Detection | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +91,8 @@ class Detect:
         specs = detection_layers(detection, name, self.outputs)
         told = detection.provenance
         device_line = f"{told['device']}: {told['device_reason']}"
-        return JobResult(specs, self.models.devices(), device_line, summary_text(detection))
+        words = summary_text(detection)
+        return JobResult(specs, self.models.devices(), device_line, words, detection)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,104 @@
+"""What all controllers share: the viewer, the jobs, the models, the scans."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from napari_normative.errors import NormativeError
+from napari_normative.plugin.controllers.models import ModelsController
+from napari_normative.plugin.controllers.scans import ScansController
+from napari_normative.plugin.jobs import Job, Listener, Runner, Work
+from napari_normative.plugin.state.common import JobRequests, JobState
+from napari_normative.plugin.state.shared import Shared
+
+if TYPE_CHECKING:
+    from napari_normative.engine.detection import Detection
+
+Notify = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """What one viewer's controllers work with.
+
+    Attributes
+    ----------
+    viewer : weak reference to a napari Viewer or ViewerModel
+    runner : Runner
+    models : ModelsController
+    scans : ScansController
+    notify : callable of (message)
+        Shows an error as a notification.
+    detections : dict
+        Last detection of each scan, by ``layers.origin_of`` of the scan.
+    """
+
+    viewer: weakref.ref[Any]
+    runner: Runner
+    models: ModelsController
+    scans: ScansController
+    notify: Notify
+    detections: dict[str, Detection] = field(default_factory=dict)
+
+    @property
+    def shared(self) -> Shared:
+        """The states that all docks show."""
+        return Shared(self.models.state, self.models.requests, self.scans.state)
+
+
+class JobController:
+    """Runs one job at a time for a dock and keeps its state.
+
+    Parameters
+    ----------
+    context : Context
+    state : JobState
+    requests : JobRequests
+    """
+
+    def __init__(self, context: Context, state: JobState, requests: JobRequests) -> None:
+        self.context = context
+        self._job_state = state
+        self._job: Job | None = None
+        requests.cancel.connect(self.cancel)
+
+    def cancel(self) -> None:
+        """Ask the running job to stop."""
+        if self._job is not None:
+            self._job_state.cancelling = True
+            self._job.cancel()
+
+    def _start(self, title: str, work: Work, done: Callable[[Any], None]) -> None:
+        """Start a job; ``done(result)`` ends it with :meth:`_finish`."""
+        state = self._job_state
+        state.error = state.summary = ""
+        state.step, state.fraction, state.running = "starting", 0.0, True
+        self.context.models.before_job()
+        listener = Listener(self._on_progress, done, self._on_failed, self._on_cancelled)
+        job = self.context.runner.start(title, work, listener)
+        self._job = job if state.running else None  # a synchronous runner is through already
+
+    def _on_progress(self, step: str, fraction: float) -> None:
+        self._job_state.step = step
+        self._job_state.fraction = min(max(fraction, 0.0), 1.0)
+
+    def _finish(self, summary: str = "") -> None:
+        self._job = None
+        state = self._job_state
+        state.running = state.cancelling = False
+        state.step, state.fraction, state.summary = "", 0.0, summary
+        self.context.models.after_job()
+
+    def _on_cancelled(self) -> None:
+        self._finish("Cancelled. Nothing was kept.")
+
+    def _on_failed(self, error: NormativeError) -> None:
+        self._finish()
+        self._fail(error)
+
+    def _fail(self, error: NormativeError) -> None:
+        self._job_state.error = str(error)
+        self.context.notify(str(error))

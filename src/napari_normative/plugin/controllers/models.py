@@ -1,0 +1,83 @@
+"""The model picker: one chosen model and device for all docks of a viewer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from napari_normative.errors import NormativeError
+from napari_normative.plugin.models import ModelShelf
+from napari_normative.plugin.state.common import Choice
+from napari_normative.plugin.state.models import ModelsRequests, ModelsState
+
+
+class ModelsController:
+    """Lists models, remembers the chosen one and the device.
+
+    Parameters
+    ----------
+    shelf : ModelShelf
+    notify : callable of (message)
+    """
+
+    def __init__(self, shelf: ModelShelf, notify: Callable[[str], None]) -> None:
+        self.shelf = shelf
+        self.state, self.requests = ModelsState(), ModelsRequests()
+        self._notify = notify
+        self._jobs = 0
+        self.requests.add_file.connect(self.add_file)
+        self.requests.unload.connect(self.unload)
+        self.state.events.model.connect(self._on_model)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """List the models again."""
+        state = self.state
+        state.models = tuple(self.shelf.choices())
+        if state.model not in {choice.key for choice in state.models}:
+            state.model = state.models[0].key if state.models else ""
+
+    def add_file(self, path: str) -> None:
+        """Put a model file on the list and choose it."""
+        try:
+            key = self.shelf.add(Path(path))
+        except NormativeError as error:
+            self.state.error = str(error)
+            self._notify(str(error))
+            return
+        self.state.error = ""
+        self.refresh()
+        self.state.model = key
+
+    def unload(self) -> None:
+        """Free the memory of the loaded model, unless a job uses it."""
+        if not self.state.busy:
+            self.shelf.unload()
+            self.state.loaded = False
+
+    def ran_on(self, devices: Sequence[str], line: str) -> None:
+        """Say what a job learnt of the machine: its devices, and which one worked and why."""
+        self.state.devices = tuple(Choice(name, name) for name in devices)
+        if line:
+            self.state.device_line = line
+
+    def before_job(self) -> None:
+        """Note that one more job uses the model."""
+        self._jobs += 1
+        self.state.busy = True
+
+    def after_job(self) -> None:
+        """Note that a job is over, and whether the model is in memory now."""
+        self._jobs -= 1
+        self.state.busy = self._jobs > 0
+        self.state.loaded = self.shelf.is_loaded(self.state.model)
+
+    @property
+    def name(self) -> str:
+        """Label of the chosen model; empty without one."""
+        labels = (c.label for c in self.state.models if c.key == self.state.model)
+        return next(labels, "")
+
+    def _on_model(self, key: str) -> None:
+        self.state.model_line = self.shelf.line(key)
+        self.state.loaded = self.shelf.is_loaded(key)

@@ -1,0 +1,1 @@
+"""What the docks' jobs do, off the main thread: no viewer, no Qt."""
