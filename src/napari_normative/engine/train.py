@@ -243,7 +243,7 @@ def _train(
 
     from napari_normative.core.vae import VAE
 
-    with _quiet():
+    with quiet():
         from napari_normative.engine import loop
 
     def report(point: CurvePoint, fraction: float, left: float | None) -> None:
@@ -272,7 +272,7 @@ def _train(
         trainee.resume()
     bf16 = bf16_is_fast(device)
     try:
-        with _quiet():
+        with quiet():
             loop.run(trainee, device=device, bf16=bf16)
     except torch.OutOfMemoryError as error:
         used = torch.cuda.max_memory_allocated() / 2**30 if device.startswith("cuda") else 0.0
@@ -306,7 +306,7 @@ def _command(
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep Lightning's advertisements and advice for programmers away from users."""
     os.environ.setdefault("POSSIBLE_USER_WARNINGS", "off")
     loggers: list[Any] = [

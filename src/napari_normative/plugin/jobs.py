@@ -47,14 +47,24 @@ class Job(Protocol):
         """Ask it to stop; it ends with ``cancelled``."""
 
 
+class Repeater(Protocol):
+    """A call that is made again and again on the main thread."""
+
+    def stop(self) -> None:
+        """Make no further call."""
+
+
 class Runner(Protocol):
-    """Runs work and spreads main-thread steps."""
+    """Runs work, spreads main-thread steps and repeats calls."""
 
     def start(self, title: str, work: Work, listener: Listener) -> Job:
         """Start ``work(progress, cancelled)``."""
 
     def spread(self, steps: Iterator[object]) -> None:
         """Take steps on the main thread, letting the window breathe between them."""
+
+    def repeat(self, interval_s: float, call: Callable[[], None]) -> Repeater:
+        """Call on the main thread at this interval until stopped."""
 
 
 def _outcome(work: Work, progress: Progress, cancelled: Cancelled) -> Callable[[Listener], None]:
@@ -106,6 +116,15 @@ class SynchronousRunner:
         for _ in steps:
             pass
 
+    def repeat(self, interval_s: float, call: Callable[[], None]) -> Repeater:
+        """Return something to stop: without an event loop there is no clock."""
+        return _NoClock()
+
+
+class _NoClock:
+    def stop(self) -> None:
+        """Do nothing: there is no clock."""
+
 
 class ThreadRunner:
     """Runs work in napari's pool of threads.
@@ -135,6 +154,25 @@ class ThreadRunner:
                 QTimer.singleShot(0, take)
 
         take()
+
+    def repeat(self, interval_s: float, call: Callable[[], None]) -> Repeater:
+        """Start a timer."""
+        from qtpy.QtCore import QTimer
+
+        timer = QTimer()
+        timer.setInterval(round(1000 * interval_s))
+        timer.timeout.connect(call)
+        timer.start()
+        return _TimerRepeater(timer)
+
+
+class _TimerRepeater:
+    def __init__(self, timer: Any) -> None:
+        self._timer = timer
+
+    def stop(self) -> None:
+        self._timer.stop()
+        self._timer.deleteLater()
 
 
 _END = object()

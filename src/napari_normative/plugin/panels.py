@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_normative.plugin.controllers.anomaly import AnomalyController
+from napari_normative.plugin.controllers.training import TrainingController
 from napari_normative.plugin.docks.anomaly import AnomalyView
+from napari_normative.plugin.docks.train import TrainView
 from napari_normative.plugin.session import notify_error, session_for
 
 if TYPE_CHECKING:
@@ -24,6 +26,21 @@ class AnomalyMap(AnomalyView):
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         session = session_for(napari_viewer)
         made = session.get(AnomalyController)
+        super().__init__(made.state, made.requests, session.context.shared)
+
+
+class Train(TrainView):
+    """The dock "Train a model".
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        Given by napari.
+    """
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        session = session_for(napari_viewer)
+        made = session.get(TrainingController)
         super().__init__(made.state, made.requests, session.context.shared)
 
 
