@@ -12,23 +12,21 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
 from pydantic import BaseModel, ConfigDict
 
-from napari_normative.core.calibration import Calibration
-from napari_normative.core.card import CurvePoint
 from napari_normative.core.comparison import BASELINE_NAMES
-from napari_normative.core.preprocess import Template, prepare
-from napari_normative.core.score import judge
-from napari_normative.engine.cohort import SHARES, Person
-from napari_normative.engine.compare import LESIONS, MOST_PEOPLE, SIZES_ML
-from napari_normative.engine.prepared import PreparedCohort, starting_template
 from napari_normative.engine.presets import Preset
 from napari_normative.errors import CancelledError, TrainingError
-from napari_normative.io.nifti import read_volume
 from napari_normative.volume import FloatArray, Mask
+
+if TYPE_CHECKING:
+    from napari_normative.core.card import CurvePoint
+    from napari_normative.core.preprocess import Template
+    from napari_normative.engine.prepared import PreparedCohort
 
 TIMED_STEPS = 4
 """The first warms up and is not counted."""
@@ -118,7 +116,12 @@ def estimate(asked: Question) -> Estimate:
     NormativeError
         Whatever training would refuse too.
     """
+    from napari_normative.core.preprocess import prepare
+    from napari_normative.engine.cohort import SHARES
+    from napari_normative.engine.compare import LESIONS, MOST_PEOPLE, SIZES_ML
     from napari_normative.engine.device import choose_device
+    from napari_normative.engine.prepared import starting_template
+    from napari_normative.io.nifti import read_volume
 
     device = choose_device(asked.device).device
     preset, people = asked.preset, asked.people
@@ -226,6 +229,9 @@ def _timed_steps(
 
 def _stand_in(preset: Preset, people: int, image: FloatArray, template: Template) -> PreparedCohort:
     """Return a cohort of one person many times over, who lies in memory once."""
+    from napari_normative.engine.cohort import SHARES, Person
+    from napari_normative.engine.prepared import PreparedCohort
+
     everybody = [
         Person(Path(f"{n}"), f"{n}", "", "calibration-a" if n == 0 else "train")
         for n in range(max(2, round(people * SHARES[0])) + 1)
@@ -243,6 +249,9 @@ def _stand_in(preset: Preset, people: int, image: FloatArray, template: Template
 
 
 def _timed_scoring(preset: Preset, image: FloatArray, mask: Mask) -> float:
+    from napari_normative.core.calibration import Calibration
+    from napari_normative.core.score import judge
+
     flat = np.zeros((preset.score.maps, *mask.shape), np.float32)
     none = np.zeros(0)
     plain = Calibration(flat, flat + mask, none, none, none, 0, 0, 0, 0, 0)
@@ -263,6 +272,8 @@ def _seconds(work: Callable[[], object], times: int) -> float:
 
 def _arrays(preset: Preset, people: int, foreground: int) -> int:
     """Return the bytes of the cohort, and of the larger of components and calibration."""
+    from napari_normative.engine.cohort import SHARES
+
     voxels = int(np.prod(preset.preprocess.shape))
     views = round(people * SHARES[0]) * (2 if preset.augment.flip else 1)
     components = 3 * 4 * views * foreground

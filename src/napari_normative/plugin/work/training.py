@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import math
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from napari_normative.engine.estimate import Estimate
     from napari_normative.plugin.layers import LayerSpec
 
+TELL_S = 0.25
+"""Drawing the window anew costs more than looking at a scan."""
+
 
 @dataclass(frozen=True)
 class Check:
@@ -28,14 +33,22 @@ class Check:
     balance_by: tuple[str, ...]
 
     def __call__(self, progress: Progress, cancelled: Cancelled) -> CohortCheck:
-        """Do it."""
+        """Do it; a scan takes milliseconds, so not every one is told of."""
         from napari_normative.engine.check import check_cohort
+
+        told = -math.inf
+
+        def tell(name: str, fraction: float) -> None:
+            nonlocal told
+            if time.monotonic() - told > TELL_S:
+                told = time.monotonic()
+                progress(name, fraction)
 
         return check_cohort(
             self.cohort,
             seed=self.seed,
             balance_by=self.balance_by,
-            progress=progress,
+            progress=tell,
             cancel=cancelled,
         )
 
