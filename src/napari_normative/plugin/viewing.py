@@ -94,6 +94,8 @@ class ViewController:
         self._letters, self._caption = False, ""
         self._hidden_for_3d: weakref.WeakSet[Any] = weakref.WeakSet()
         viewer.layers.events.inserted.connect(self._on_inserted)
+        if any(facts_of(layer) is not None for layer in viewer.layers):
+            self.prepare()
 
     def prepare(self) -> None:
         """Set the radiological view and show the sides, once: a later choice stays."""
