@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from napari_normative.plugin.geometry import AXIS_LABELS, DisplayGrid, display_grid, to_display
 from napari_normative.plugin.looks import (
+    MAGNITUDE,
+    SIGNED,
     candidate_features,
-    diverging_colormap,
+    colormap_of,
     image_limits,
-    magnitude_colormap,
     magnitude_limits,
     signed_limit,
 )
@@ -42,7 +43,16 @@ RECONSTRUCTION, RESIDUAL, LOCAL_VOLUME, ANOMALY_Z, ABS_Z, CANDIDATES, SAMPLE = (
     "candidates",
     "sample",
 )
-SIGNED_ROLES = frozenset({RESIDUAL, LOCAL_VOLUME, ANOMALY_Z})
+SAMPLES, SAMPLE_MEAN, SAMPLE_SD, INTERPOLATION, EXPLORER, EFFECT = (
+    "samples",
+    "mean of samples",
+    "SD of samples",
+    "interpolation",
+    "latent explorer",
+    "effect of a direction",
+)
+SYNTHETIC_ROLES = frozenset({SAMPLES, SAMPLE_MEAN, SAMPLE_SD, INTERPOLATION, EXPLORER, EFFECT})
+SIGNED_ROLES = frozenset({RESIDUAL, LOCAL_VOLUME, ANOMALY_Z, EFFECT})
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +104,13 @@ class LayerSpec:
 
     def as_tuple(self) -> tuple[NDArray[np.generic], dict[str, Any], str]:
         """Return the layer data tuple of the reader contract."""
-        return self.data, self.attributes, self.kind
+        return self.data, self.napari_attributes(), self.kind
+
+    def napari_attributes(self) -> dict[str, Any]:
+        """Return the attributes with colormaps of ours by value; specs cross processes by name."""
+        if "colormap" not in self.attributes:
+            return dict(self.attributes)
+        return {**self.attributes, "colormap": colormap_of(self.attributes["colormap"])}
 
 
 @dataclass(frozen=True)
@@ -234,7 +250,7 @@ def detection_layers(
         return spec(
             volume,
             role,
-            colormap=diverging_colormap(),
+            colormap=SIGNED,
             contrast_limits=(-limit, limit),
             blending="translucent_no_depth",
             **attributes,
@@ -276,7 +292,7 @@ def detection_layers(
             spec(
                 magnitude,
                 ABS_Z,
-                colormap=magnitude_colormap(),
+                colormap=MAGNITUDE,
                 contrast_limits=magnitude_limits(magnitude.data, detection.threshold_z),
                 blending="translucent_no_depth",
                 rendering="mip",
@@ -320,7 +336,7 @@ def update(layer: Any, spec: LayerSpec) -> None:
 
 def add_spec(viewer: ViewerModel, spec: LayerSpec) -> Layer:
     """Add one layer under a name nobody has."""
-    attributes = {**spec.attributes, "name": _free_name(viewer, spec.attributes["name"])}
+    attributes = {**spec.napari_attributes(), "name": _free_name(viewer, spec.attributes["name"])}
     add = viewer.add_labels if spec.kind == "labels" else viewer.add_image
     layer: Layer = add(spec.data, **attributes)
     if spec.facts.role == CANDIDATES:
