@@ -302,7 +302,7 @@ def state_of(viewer):
 
 
 @pytest.mark.parametrize("kind", ["flicker", "checkerboard", "swipe"])
-def test_a_comparison_adds_one_labelled_layer_below_the_maps_and_takes_it_away(kind):
+def test_a_comparison_shows_one_labelled_layer_below_the_maps_until_the_dock_goes(kind):
     made = with_results()
     before, order = state_of(made.viewer), [layer.name for layer in made.viewer.layers]
     made.state.compare = kind
@@ -315,6 +315,9 @@ def test_a_comparison_adds_one_labelled_layer_below_the_maps_and_takes_it_away(k
     np.testing.assert_array_equal(layer.extent.world, made.layer.extent.world)
     assert made.controller.context.scans.key_of(layer) == ""
     made.state.compare = ""
+    assert not layer.visible
+    assert {name: was for name, was in state_of(made.viewer).items() if name != added} == before
+    made.requests.left.emit()
     assert [layer.name for layer in made.viewer.layers] == order
     assert state_of(made.viewer) == before
 
