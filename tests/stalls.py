@@ -1,4 +1,4 @@
-"""How long the event loop keeps a person waiting."""
+"""How long the event loop of a window keeps others waiting."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class StallMeter(QObject):
 
     def __init__(self) -> None:
         super().__init__()
-        self.waits_ms = []
+        self.waits_ms: list[float] = []
         self._last = time.perf_counter()
         self._timer = QTimer(self)
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)
@@ -26,6 +26,7 @@ class StallMeter(QObject):
         self._last = now
 
     def report(self, name: str) -> str:
+        """Return the longest stall and the 99th percentile."""
         self._timer.stop()
         p99 = np.percentile(self.waits_ms, 99)
         return f"{name}: longest stall {max(self.waits_ms):.0f} ms, p99 {p99:.0f} ms"

@@ -84,6 +84,8 @@ def test_people_come_back_from_the_file_or_are_none() -> None:
         People.of(people.tensors(), 4)
     with pytest.raises(ValueError, match="do not fit"):
         People.of({"latent.people": people.latents}, 3)
+
+
 def test_running_moments_are_those_of_the_whole() -> None:
     values = np.random.default_rng(0).normal(1e4, 1.0, size=(9, 3, 4)).astype(np.float32)
     moments = RunningMoments()

@@ -49,9 +49,9 @@ def make(tmp_path, model_path, runner=None):
     models = ModelsController(ModelShelf(tmp_path / "recent.json"), told.append)
     models.add_file(str(model_path))
     models.state.device = "cpu"
+    runner = runner or SynchronousRunner()
     context = Context(
-        weakref.ref(viewer), runner or SynchronousRunner(), models, ScansController(viewer),
-        told.append,
+        weakref.ref(viewer), runner, runner, models, ScansController(viewer), told.append
     )  # fmt: skip
     samples, explorer = SamplesController(context), ExplorerController(context)
     return SimpleNamespace(

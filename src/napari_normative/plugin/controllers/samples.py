@@ -9,7 +9,7 @@ from typing import Any
 
 from napari_normative.errors import NormativeError
 from napari_normative.plugin.controllers.base import Context, JobController
-from napari_normative.plugin.jobs import Job
+from napari_normative.plugin.jobs import Repeater
 from napari_normative.plugin.layers import SYNTHETIC_ROLES, facts_of, place
 from napari_normative.plugin.state.samples import (
     INTERPOLATION,
@@ -18,7 +18,7 @@ from napari_normative.plugin.state.samples import (
     SamplesRequests,
     SamplesState,
 )
-from napari_normative.plugin.viewing import is_open, main_window
+from napari_normative.plugin.viewing import is_open
 from napari_normative.plugin.work.samples import Draw, DrawResult, Save
 
 FEWEST_RATE = 0.5
@@ -38,7 +38,7 @@ class SamplesController(JobController):
         self._made: DrawResult | None = None
         self._layers: list[weakref.ref[Any]] = []
         self._series: weakref.ref[Any] | None = None
-        self._timer: Job | None = None
+        self._timer: Repeater | None = None
         self.requests.run.connect(self.run)
         self.requests.play.connect(self.play)
         self.requests.save.connect(self.save)

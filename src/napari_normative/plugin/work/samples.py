@@ -25,9 +25,9 @@ from napari_normative.plugin.layers import (
     spec_of,
 )
 from napari_normative.plugin.looks import (
-    diverging_colormap,
+    MAGNITUDE,
+    SIGNED,
     image_limits,
-    magnitude_colormap,
     signed_limit,
 )
 from napari_normative.plugin.models import ModelShelf
@@ -152,7 +152,7 @@ class Draw:
             )
         if made.sd is not None:
             looks = {
-                "colormap": magnitude_colormap(),
+                "colormap": MAGNITUDE,
                 "contrast_limits": (0.0, signed_limit(made.sd.data)),
                 "blending": "translucent_no_depth",
             }
@@ -309,7 +309,7 @@ class Effect:
             f"{self.name} · effect of direction {number} (synthetic)",
             EFFECT,
             origin=f"model:{self.model.digest}:{number}",
-            colormap=diverging_colormap(),
+            colormap=SIGNED,
             contrast_limits=(-limit, limit),
             blending="translucent_no_depth",
         )
