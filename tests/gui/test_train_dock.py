@@ -178,7 +178,7 @@ def test_bad_files_are_rows_with_their_reason(window, qtbot, ordered, phantom_co
     controller.state.cohort = str(cohort)
     checked(qtbot, dock, controller)
     rows = {row.cells[0]: row for row in controller.state.rows}
-    assert rows["sub-90_T1w.nii.gz"].cells[-1].startswith("refused: NIF-")
+    assert rows["sub-90_T1w.nii.gz"].cells[1].startswith("refused: NIF-")
     assert "The same content as sub-00_T1w.nii.gz" in rows["sub-91_T1w.nii.gz"].notes
     assert controller.state.summary == "15 of 16 scans can be used (1 refused, 1 with warnings)."
     index = dock.cohort._sorted.mapFromSource(dock.cohort.files_model.index(14, 0))
@@ -192,7 +192,7 @@ def test_bad_files_are_rows_with_their_reason(window, qtbot, ordered, phantom_co
     assert np.isfinite(window.layers[0].data).all()
 
 
-def test_opening_the_dock_is_quick_and_loads_no_torch():
+def test_opening_the_dock_is_quick_and_loads_no_torch(tmp_path):
     code = (
         "import sys, time, napari; viewer = napari.Viewer(show=False);"
         "start = time.perf_counter();"
@@ -200,5 +200,8 @@ def test_opening_the_dock_is_quick_and_loads_no_torch():
         "print('ms', 1000 * (time.perf_counter() - start));"
         "print([m for m in ('torch', 'lightning', 'pyqtgraph') if m in sys.modules])"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    env = {**os.environ, "XDG_STATE_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env
+    )
     assert out.stdout.strip().endswith("[]"), out.stdout

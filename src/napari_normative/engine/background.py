@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from napari_normative.core.card import CurvePoint
 from napari_normative.engine.presets import Preset
-from napari_normative.errors import CancelledError, OutputError, TrainingError
+from napari_normative.errors import OutputError, TrainingError
 from napari_normative.io.atomic import replace_files
 from napari_normative.io.checkpoint import require_unused
 from napari_normative.io.folders import claimed
@@ -198,9 +198,7 @@ def read_training(folder: Path) -> Training:
     return Training(folder, order, status, state)
 
 
-def start_training(
-    order: TrainingOrder, *, resume: bool = False, cancel: Callable[[], bool] | None = None
-) -> Training:
+def start_training(order: TrainingOrder, *, resume: bool = False) -> Training:
     """Start a process of its own for a training, and return when it is at work.
 
     It goes on when this process ends.
@@ -210,15 +208,14 @@ def start_training(
     order : TrainingOrder
     resume : bool
         Go on from the newest checkpoint.
-    cancel : callable, optional
-        Asked while the process comes to life.
 
     Raises
     ------
     TrainingError
         ``TRN-008`` another training is at work in the folder, ``TRN-005`` the folder holds a
         training and ``resume`` is false, ``TRN-011`` the process does not come to life.
-    CancelledError
+    OutputError
+        ``OUT-015``
     """
     folder = order.folder
     _wait_for_the_last_one(folder)
@@ -246,10 +243,6 @@ def start_training(
             return read_training(folder)
         if process.poll() is not None:
             break
-        if cancel is not None and cancel():
-            process.terminate()
-            process.wait()
-            raise CancelledError
         time.sleep(0.02)
     process.kill()
     process.wait()

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QPlainTextEdit,
     QProgressBar,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -90,7 +91,7 @@ class RunPage(QWidget):
         self.resume = button("Resume", _TIPS["resume"])
         self.start_reason = text(FAINT)
         self.training = combo("Trainings on this computer, newest first")
-        self.attach = button("Attach to folder…", "Show the training of a work folder")
+        self.attach = button("Attach…", "Show the training of a work folder")
         self.headline = text()
         self.progress = QProgressBar()
         self.progress.setRange(0, 1000)
@@ -103,6 +104,7 @@ class RunPage(QWidget):
         self.montage_title = text(FAINT)
         self.montage = QLabel()
         self.montage.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.montage.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.log = QPlainTextEdit()
         self.log.setReadOnly(True)
         self.log.setMaximumHeight(110)

@@ -22,7 +22,7 @@ FIGURES = (
 )
 """Field of a point of the curves, its name, its unit."""
 
-COLUMNS = ("File", "Person", "Site", "Split", "Voxels", "mm", "Axes", "Result")
+COLUMNS = ("File", "Result", "Split", "Person", "Site", "Voxels", "mm", "Axes")
 
 
 @dataclass(frozen=True, eq=False)
