@@ -21,6 +21,7 @@ from napari_normative.plugin import models
 from napari_normative.plugin.controllers.training import TrainingController
 from napari_normative.plugin.session import session_for
 from stalls import StallMeter
+from trainings import end_all
 
 PLUGIN = "napari-normative"
 
@@ -30,6 +31,8 @@ def own_state(tmp_path, monkeypatch):
     """Trainings and recent models are remembered in a folder of the test."""
     monkeypatch.setattr(background, "registry_file", lambda: tmp_path / "state" / "trainings.json")
     monkeypatch.setattr(models, "recent_file", lambda: tmp_path / "recent.json")
+    yield
+    end_all(background.known_trainings())
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from napari_normative.plugin.controllers.training import TrainingController
 from napari_normative.plugin.controllers.training_shown import comparison_rows, preset_line
 from napari_normative.plugin.jobs import SynchronousRunner
 from napari_normative.plugin.models import ModelShelf
+from trainings import end_all
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +32,8 @@ def own_state(tmp_path, monkeypatch):
         align_s=60, train_s=600, after_s=30, step_s=2, memory_bytes=2**30, device="cpu"
     )
     monkeypatch.setattr(estimate, "estimate_apart", lambda asked, cancel: known)
+    yield
+    end_all(background.known_trainings())
 
 
 @pytest.fixture

@@ -307,18 +307,35 @@ def _remembered() -> list[str]:
 # -- processes ------------------------------------------------------------------------------
 
 
+def gentle_environment() -> dict[str, str]:
+    """Return the environment of a process that leaves one core to the window."""
+    threads = max(1, (os.cpu_count() or 2) - 1)
+    return {"OMP_NUM_THREADS": str(threads), **os.environ}
+
+
 def _spawn(folder: Path, resume: bool) -> subprocess.Popen[bytes]:
     program = [sys.executable, "-m", "napari_normative.engine.training_process", str(folder)]
     if resume:
         program.append("--resume")
+    environment = gentle_environment()
     with (folder / LOG).open("ab") as log:
         if sys.platform == "win32":
             flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
             return subprocess.Popen(
-                program, stdin=subprocess.PIPE, stdout=log, stderr=log, creationflags=flags
+                program,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                creationflags=flags,
             )
         return subprocess.Popen(
-            program, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
+            program,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            start_new_session=True,
         )
 
 
