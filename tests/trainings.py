@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 import psutil
@@ -14,5 +15,5 @@ def end_all(trainings: Iterable[Training]) -> None:
     """Kill the processes of trainings that are still at work."""
     for training in trainings:
         pid = background._process_of(training.folder)
-        if pid is not None:
+        if pid is not None and pid != os.getpid():
             psutil.Process(pid).kill()
