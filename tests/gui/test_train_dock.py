@@ -93,6 +93,9 @@ def test_from_a_folder_to_the_model_in_every_picker(window, qtbot, ordered, capf
     assert dock.run.stop.toolTip() == "Nothing is being trained."
     folder = ordered(controller)
     meter = StallMeter()
+    qtbot.wait(2000)
+    idle = meter.report("idle")
+    meter = StallMeter()
     checked(qtbot, dock, controller)
     assert dock.cohort.files_model.rowCount() == 14
     assert dock.cohort.job.summary.text() == "14 of 14 scans can be used."
@@ -105,10 +108,12 @@ def test_from_a_folder_to_the_model_in_every_picker(window, qtbot, ordered, capf
     dock.run.words["credit"].clear()
     qtbot.keyClicks(dock.run.words["credit"], "Nobody")
     started(qtbot, dock, controller)
+    before = meter.report("check and start")
+    meter = StallMeter()
     assert dock.pages.currentWidget() is dock.run
     qtbot.waitUntil(lambda: "mine.safetensors" in dock.run.headline.text())
     qtbot.waitUntil(lambda: state.use_blocked == "", timeout=200_000)
-    stalls = meter.report("from check to card")
+    stalls = meter.report("training to card")
     assert dock.pages.currentWidget() is dock.model
     assert dock.run.headline.text() == "mine.safetensors is finished."
     assert not dock.run.montage.isHidden()
@@ -124,7 +129,7 @@ def test_from_a_folder_to_the_model_in_every_picker(window, qtbot, ordered, capf
     assert read_training(folder).state == "finished"
     assert "Traceback" not in "".join(capfd.readouterr())
     with capfd.disabled():
-        print(f"\n[measured] {stalls}")
+        print(f"\n[measured] {idle}; {before}; {stalls}")
 
 
 def test_it_goes_on_without_the_window_and_another_window_finds_it(

@@ -8,6 +8,7 @@ replaced as a whole: ``order.json`` (what was asked for), ``process.json`` (who 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -311,6 +312,12 @@ def gentle_environment() -> dict[str, str]:
     """Return the environment of a process that leaves one core to the window."""
     threads = max(1, (os.cpu_count() or 2) - 1)
     return {"OMP_NUM_THREADS": str(threads), **os.environ}
+
+
+def step_back() -> None:
+    """Let the window go first."""
+    with contextlib.suppress(psutil.Error, OSError):
+        psutil.Process().nice(getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", 10))
 
 
 def _spawn(folder: Path, resume: bool) -> subprocess.Popen[bytes]:
