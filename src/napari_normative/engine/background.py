@@ -65,6 +65,7 @@ class TrainingOrder(BaseModel):
     title: str | None = None
     license_text: str = "not stated"
     credit: str = "not stated"
+    forget_people: bool = False
 
     @property
     def folder(self) -> Path:

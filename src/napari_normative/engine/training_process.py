@@ -128,6 +128,7 @@ class Recorder:
             title=order.title,
             license_text=order.license_text,
             credit=order.credit,
+            forget_people=order.forget_people,
             pictures=True,
             progress=self.progress,
             cancel=self._stop.is_set,

@@ -15,8 +15,8 @@ from filelock import FileLock, Timeout
 from napari_normative.errors import OutputError, TrainingError, VolumeFileError
 from napari_normative.io.nifti import find_volumes, stem
 
-_NUMBERED = re.compile(r"sample_\d+\.nii\.gz")
-"""Results of which an earlier run may have left more than this one makes."""
+_NUMBERED = re.compile(r"(sample_\d+|mean|sd)\.nii\.gz")
+"""Results that an earlier run may have left and this one does not make."""
 
 
 def expand_scans(scans: Iterable[Path], *, leave_out: Path) -> list[Path]:

@@ -323,6 +323,7 @@ class TrainingController(JobController):
             title=state.title or None,
             license_text=state.license_text or "not stated",
             credit=state.credit or "not stated",
+            forget_people=state.forget_people,
         )
 
     def _asked(self) -> tuple[str, ...]:

@@ -71,6 +71,8 @@ class TrainingState(JobState):
         ``changes`` holds NAME=VALUE, one per line.
     template : str
         File to align to instead of the preset's; empty for the preset's.
+    forget_people : bool
+        Leave the latents of the cohort's people out of the model file.
     seed : int
     max_minutes : int
         0 for no limit.
@@ -118,6 +120,7 @@ class TrainingState(JobState):
     credit: str = ""
     changes: str = ""
     template: str = ""
+    forget_people: bool = False
     seed: int = 0
     max_minutes: int = 0
     starting: bool = False
