@@ -58,7 +58,7 @@ class LatentMapController(JobController):
         self.state, self.requests = LatentMapState(), LatentMapRequests()
         super().__init__(context, self.state, self.requests)
         self._mapped: Mapped | None = None
-        self._model = ""
+        self._model = self._summary = ""
         self._places: dict[str, Place] = {}  # of layers, by key
         self._umap: NDArray[np.float64] | None = None
         self._umap_current: Place | None = None
@@ -172,7 +172,7 @@ class LatentMapController(JobController):
 
     def _on_placed(self, key: str, result: tuple[str, Place]) -> None:
         digest, place = result
-        self._finish(self.state.summary)
+        self._finish(self._summary)
         if self._mapped is not None and digest == self._mapped.embedding.model_digest:
             self._places[key] = place
         self._show()
@@ -212,7 +212,8 @@ class LatentMapController(JobController):
         if mapped.people is None:
             lines.append("The model does not hold its people, so they are not on the map.")
         self._mapped = mapped
-        self._finish("\n".join(lines))
+        self._summary = "\n".join(lines)
+        self._finish(self._summary)
         self._refresh_blocked()
         self._show()
 
@@ -231,9 +232,8 @@ class LatentMapController(JobController):
         here = self._current()
         if state.method == UMAP and (self._umap is None or self._umap_current is not here):
             if not state.running:
-                summary = state.summary
                 work = LayOut(mapped.axes.place(self._latents(mapped, here)))
-                self._start("UMAP", work, partial(self._on_laid_out, here, summary))
+                self._start("UMAP", work, partial(self._on_laid_out, here))
             return
         self._describe(mapped, here)
         places, ellipses, labels = self._coordinates(mapped, here)
@@ -279,9 +279,9 @@ class LatentMapController(JobController):
         label = {c.key: c.label for c in state.axes}
         return places, ellipses, (label[state.x_axis], label[state.y_axis])
 
-    def _on_laid_out(self, here: Place | None, summary: str, made: NDArray[np.float64]) -> None:
+    def _on_laid_out(self, here: Place | None, made: NDArray[np.float64]) -> None:
         self._umap, self._umap_current = made, here
-        self._finish(summary)
+        self._finish(self._summary)
         self._show()
 
     def _on_cancelled(self) -> None:
@@ -335,14 +335,13 @@ class LatentMapController(JobController):
             if facts is not None and facts.volumes[0].source.digest == scan.digest:
                 self._select(layer)
                 return
-        summary = state.summary
-        self._start(f"Opening {scan.path.name}", OpenScan(scan.path), partial(self._add, summary))
+        self._start(f"Opening {scan.path.name}", OpenScan(scan.path), self._add)
 
-    def _add(self, summary: str, layers: list[Any]) -> None:
+    def _add(self, layers: list[Any]) -> None:
         """Add what was read and select it."""
         from napari.layers import Layer
 
-        self._finish(summary)
+        self._finish(self._summary)
         viewer = self.context.viewer()
         if viewer is None or not is_open(viewer):
             return
