@@ -150,8 +150,8 @@ def main() -> None:
             "skipped, none queued.",
             "",
             "Written by `benchmarks/latent_slider.py`. Wall times depend on what else the machine "
-            "does: with a load above the number of cores programs wait for each other, and CPU time "
-            "is nearer to what a quiet machine shows.",
+            "does: with a load above the number of cores programs wait for each other; CPU time is "
+            "nearer to what a quiet machine shows.",
             "",
         ]
     )

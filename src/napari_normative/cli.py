@@ -184,6 +184,10 @@ def train(
         str, typer.Option("--license", help="Of the weights, for the card.")
     ] = "not stated",
     credit: Annotated[str, typer.Option(help="Whose scans, for the card.")] = "not stated",
+    forget_people: Annotated[
+        bool,
+        typer.Option("--forget-people", help="Leave the people's latents out of the model file."),
+    ] = False,
     quiet: QuietOption = False,
 ) -> None:
     """Train a normative model on healthy scans, calibrate it and write one file."""
@@ -206,6 +210,7 @@ def train(
             title=title,
             license_text=licence,
             credit=credit,
+            forget_people=forget_people,
             progress=bar.train,
         )
     if not quiet:

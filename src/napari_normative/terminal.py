@@ -12,6 +12,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from napari_normative.core.place import describe_place
+
 if TYPE_CHECKING:
     from napari_normative.engine.detection import Detection
     from napari_normative.engine.train import TrainProgress
@@ -142,13 +144,6 @@ def detection_facts(scan: Path, folder: Path, found: Detection) -> dict[str, obj
         **found.summary(),
         "warnings": list(found.warnings),
     }
-
-
-def describe_place(world_mm: tuple[float, float, float]) -> str:
-    """Return a world position (RAS+, mm) in words, such as ``left 40, anterior 3, ... mm``."""
-    words = (("left", "right"), ("posterior", "anterior"), ("inferior", "superior"))
-    parts = [f"{w[v >= 0]} {abs(v):.0f}" for w, v in zip(words, world_mm, strict=True)]
-    return ", ".join(parts) + " mm"
 
 
 def volume_facts(volume: Volume, volumes: int = 1) -> dict[str, object]:

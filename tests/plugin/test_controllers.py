@@ -74,7 +74,7 @@ def made():
     models, scans = ModelsController(shelf, notes.append), ScansController(viewer)
     runner = SynchronousRunner()
     controller = AnomalyController(
-        Context(weakref.ref(viewer), runner, models, scans, notes.append)
+        Context(weakref.ref(viewer), runner, runner, models, scans, notes.append)
     )
     return SimpleNamespace(
         viewer=viewer, state=controller.state, requests=controller.requests, shelf=shelf,

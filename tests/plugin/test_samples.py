@@ -38,9 +38,9 @@ class LaterRunner(SynchronousRunner):
         work, listener = self.waiting.pop(0)
         listener.done(work(lambda *_: None, lambda: False))
 
-    def repeat(self, interval_s, tick, window):
-        self.ticks.append(tick)
-        return SimpleNamespace(cancel=lambda: self.ticks.remove(tick))
+    def repeat(self, interval_s, call):
+        self.ticks.append(call)
+        return SimpleNamespace(stop=lambda: self.ticks.remove(call))
 
 
 def make(tmp_path, model_path, runner=None):
@@ -50,8 +50,8 @@ def make(tmp_path, model_path, runner=None):
     models.add_file(str(model_path))
     models.state.device = "cpu"
     context = Context(
-        weakref.ref(viewer), runner or SynchronousRunner(), models, ScansController(viewer),
-        told.append,
+        weakref.ref(viewer), runner or SynchronousRunner(), runner or SynchronousRunner(), models,
+        ScansController(viewer), told.append,
     )  # fmt: skip
     samples, explorer = SamplesController(context), ExplorerController(context)
     return SimpleNamespace(
@@ -165,7 +165,7 @@ def test_a_series_as_scan_and_nothing_to_show_are_refused(made):
 def test_more_than_fits_into_memory_is_refused_before_it_begins(made, monkeypatch):
     monkeypatch.setattr(work, "MEMORY_SHARE", 0.0)
     made.samples.run()
-    assert made.state.error.startswith("[JOB-003]")
+    assert made.state.error.startswith("[JOB-004]")
     assert not made.viewer.layers
     made.state.volumes = False
     made.samples.run()

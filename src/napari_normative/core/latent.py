@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,8 +67,8 @@ class AggregatedPosterior:
     def sd(self) -> FloatArray:
         """Return the standard deviation of each entry of a latent, shape of one latent."""
         if self.cholesky.ndim == 2 and self.mean.ndim == 1:
-            rows: FloatArray = np.linalg.norm(self.cholesky, axis=1).astype(np.float32)
-            return rows
+            sd: FloatArray = np.linalg.norm(self.cholesky.astype(np.float64), axis=1)
+            return sd.astype(np.float32)
         return self.cholesky
 
     def mean_kl_nats(self, log_variance: FloatArray) -> NDArray[np.float64]:
@@ -87,12 +88,74 @@ class AggregatedPosterior:
 
     def distance(self, mean: FloatArray) -> float:
         """Return the Mahalanobis distance of a latent, over its expectation (1 is usual)."""
-        centred = (mean - self.mean).astype(np.float64)
-        if self.mean.ndim == 1:
-            white = np.linalg.solve(self.cholesky.astype(np.float64), centred)
-        else:
-            white = centred / np.maximum(self.cholesky, 1e-6)
-        return float(np.sqrt((white**2).mean()))
+        return float(np.sqrt((self.whiten(mean[None]) ** 2).mean()))
+
+    def whiten(self, latents: FloatArray) -> NDArray[np.float64]:
+        """Return latents (n, ...) in coordinates in which this Gaussian is N(0, I)."""
+        centred = (latents - self.mean).astype(np.float64)
+        if self.mean.ndim > 1:
+            return np.asarray(centred / np.maximum(self.cholesky, 1e-6))
+        return np.asarray(np.linalg.solve(self.cholesky.astype(np.float64), centred.T).T)
+
+
+@dataclass(frozen=True, eq=False)
+class People:
+    """Where the healthy people of a model lie among its latents, without names or sites.
+
+    A latent decodes to a blurred brain of its person (docs/decisions/0010).
+
+    Attributes
+    ----------
+    latents : float32 array, shape (n, Z)
+        Latent means, in an order that says nothing.
+    unseen : bool array, shape (n,)
+        Calibration people; the others trained the network.
+    """
+
+    latents: FloatArray
+    unseen: NDArray[np.bool_]
+
+    @classmethod
+    def anonymous(cls, training: FloatArray, unseen: FloatArray) -> People:
+        """Return people in the order of their latents' own numbers.
+
+        A shuffle by a seed could be undone by whoever knows the seed and the cohort's table.
+        Rounded to half precision, as a model file holds them.
+        """
+        latents = np.concatenate([training, unseen]).astype(np.float16).astype(np.float32)
+        split = np.repeat([False, True], [len(training), len(unseen)])
+        order = np.lexsort(latents.T[::-1])
+        return cls(latents[order], split[order])
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, NDArray[Any]], size: int) -> People | None:
+        """Read ``latent.people`` and ``latent.people_split``; None where the file has none.
+
+        Parameters
+        ----------
+        tensors : mapping
+        size : int
+            Z.
+
+        Raises
+        ------
+        ValueError
+            When one of the two is missing or does not fit.
+        """
+        names = ("latent.people", "latent.people_split")
+        if not any(name in tensors for name in names):
+            return None
+        latents, split = (tensors.get(name, np.zeros(0)) for name in names)
+        if latents.shape != (len(split), size) or split.dtype != np.uint8 or (split > 1).any():
+            raise ValueError("latent.people and latent.people_split do not fit")
+        return cls(latents.astype(np.float32), split.astype(bool))
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """Return what :meth:`of` reads."""
+        return {
+            "latent.people": self.latents.astype(np.float16),
+            "latent.people_split": self.unseen.astype(np.uint8),
+        }
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from napari_normative.core.applicability import HealthyRange
 from napari_normative.core.calibration import Calibration
 from napari_normative.core.card import ModelCard
-from napari_normative.core.latent import AggregatedPosterior, Direction
+from napari_normative.core.latent import AggregatedPosterior, Direction, People
 from napari_normative.core.preprocess import Template
 from napari_normative.engine.detection import Detection
 from napari_normative.errors import GeometryMismatchError, ModelFileError
@@ -66,6 +66,8 @@ class NormativeModel:
     calibration : Calibration
     posterior : AggregatedPosterior
     healthy_range : HealthyRange
+    people : People or None
+        Latents of the healthy people; None where the file was written without them.
     """
 
     def __init__(self, card: ModelCard, tensors: Tensors, digest: str = "unsaved") -> None:
@@ -82,6 +84,10 @@ class NormativeModel:
             self._array("latent.mean").astype(np.float32),
             self._array("latent.cholesky").astype(np.float32),
         )
+        try:
+            self.people = People.of(tensors, self.posterior.mean.size)
+        except ValueError as error:
+            raise _unfit("latent.people", str(error)) from error
 
     @classmethod
     def load(cls, path: str | Path) -> NormativeModel:
@@ -314,7 +320,16 @@ class NormativeModel:
             rate_low=facts.rate_low,
             rate_high=facts.rate_high,
             n=facts.people,
+            false_curve=self._read_curve(),
         )
+
+    def _read_curve(self) -> NDArray[np.float64]:
+        curve = self._tensors.get("calibration.false_curve")
+        if curve is None:  # optional: older files have none
+            return np.zeros((2, 0))
+        if curve.ndim != 2 or len(curve) != 2 or (np.diff(curve[0]) <= 0).any():
+            raise _unfit("calibration.false_curve", "no rising thresholds with their rates")
+        return curve.astype(np.float64)
 
 
 @dataclass(frozen=True)

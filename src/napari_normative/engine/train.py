@@ -70,6 +70,7 @@ def fit(
     title: str | None = None,
     license_text: str = "not stated",
     credit: str = "not stated",
+    forget_people: bool = False,
     progress: Callable[[TrainProgress], None] | None = None,
     cancel: Callable[[], bool] | None = None,
 ) -> NormativeModel:
@@ -99,6 +100,9 @@ def fit(
         Aligned scans and checkpoints; ``<out>.work`` unless given. Kept afterwards.
     title, license_text, credit : str, optional
         For the card.
+    forget_people : bool
+        Leave the latents of the cohort's people out of the model file; see
+        docs/decisions/0010.
     progress, cancel : callable, optional
 
     Raises
@@ -157,7 +161,7 @@ def fit(
     )
     facts = TrainingFacts(
         preset=name,
-        command=_command(name, changes or {}, max_minutes, seed),
+        command=_command(name, changes or {}, max_minutes, seed, forget_people),
         seed=seed,
         steps=steps,
         minutes=round(minutes, 1),
@@ -179,11 +183,20 @@ def fit(
         score=chosen.score,
         objective=chosen.objective,
         flip=chosen.augment.flip,
+        keep_people=not forget_people,
     )
     baselines: dict[BaselineKind, NormativeModel] = {}
     for kind, words in BASELINE_NAMES.items():
         report("compare", 0.0, f"baseline: {words}")
-        baselines[kind] = baseline_model(kind, prepared, chosen, label, facts, choice.device)
+        baselines[kind] = baseline_model(
+            kind,
+            prepared,
+            chosen,
+            label,
+            facts,
+            choice.device,
+            keep_people=not forget_people,
+        )
         baselines[kind].save(folder / "baselines" / f"{kind}.safetensors")
     rows = compare(
         model,
@@ -262,14 +275,22 @@ def _train(
 
 
 def _command(
-    preset: str, changes: Mapping[str, object], max_minutes: float | None, seed: int
+    preset: str,
+    changes: Mapping[str, object],
+    max_minutes: float | None,
+    seed: int,
+    forget_people: bool,
 ) -> str:
     limit = f" --max-minutes {max_minutes:g}" if max_minutes else ""
     words = []
     for name, value in changes.items():
         text = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
         words.append(f" --set {name}={text}")
-    return f"napari-normative train COHORT --preset {preset}{''.join(words)}{limit} --seed {seed}"
+    forget = " --forget-people" * forget_people
+    return (
+        f"napari-normative train COHORT --preset {preset}{''.join(words)}{limit} "
+        f"--seed {seed}{forget}"
+    )
 
 
 @contextlib.contextmanager

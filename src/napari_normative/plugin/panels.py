@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from napari_normative.plugin.controllers.anomaly import AnomalyController
 from napari_normative.plugin.controllers.explorer import ExplorerController
+from napari_normative.plugin.controllers.latent_map import LatentMapController
 from napari_normative.plugin.controllers.samples import SamplesController
 from napari_normative.plugin.docks.anomaly import AnomalyView
+from napari_normative.plugin.docks.latent_map import LatentMapView
 from napari_normative.plugin.docks.samples import SamplesView
 from napari_normative.plugin.session import notify_error, session_for
 
@@ -27,6 +29,21 @@ class AnomalyMap(AnomalyView):
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         session = session_for(napari_viewer)
         made = session.get(AnomalyController)
+        super().__init__(made.state, made.requests, session.context.shared)
+
+
+class LatentMap(LatentMapView):
+    """The dock "Latent map".
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        Given by napari.
+    """
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        session = session_for(napari_viewer)
+        made = session.get(LatentMapController)
         super().__init__(made.state, made.requests, session.context.shared)
 
 

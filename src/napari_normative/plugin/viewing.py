@@ -6,10 +6,18 @@ import warnings
 import weakref
 from typing import Any
 
+from psygnal import Signal
+
 from napari_normative.plugin.geometry import AXIS_LABELS
 from napari_normative.plugin.layers import ABS_Z, SIGNED_ROLES, facts_of
+from napari_normative.plugin.planes import (
+    Convention,
+    convention_of,
+    orientation_for,
+    spatial_axes,
+)
 
-RADIOLOGICAL = ("away", "up", "left")
+RADIOLOGICAL = orientation_for(AXIS_LABELS, "radiological")
 OVERLAY_KEY = "napari_normative_sides"
 
 _WORDS = {"R": "right", "A": "anterior", "S": "superior"}
@@ -17,7 +25,10 @@ _PLANES = {"S": "Axial", "A": "Coronal", "R": "Sagittal"}
 
 
 def sides_text(
-    displayed: tuple[str, ...], orientation: tuple[str, str, str], assumed: bool = False
+    displayed: tuple[str, ...],
+    orientation: tuple[str, str, str],
+    assumed: bool = False,
+    letters: bool = False,
 ) -> str:
     """Return where the patient's sides are on the screen, in words.
 
@@ -29,6 +40,8 @@ def sides_text(
         Of the camera: depth, vertical, horizontal; where each axis grows to.
     assumed : bool
         A visible layer's directions are an assumption.
+    letters : bool
+        Letters at the edges say which side is where, so that fewer words do.
     """
     tail = " · orientation assumed" if assumed else ""
     if len(displayed) == 3:
@@ -37,11 +50,14 @@ def sides_text(
     if vertical not in _WORDS or horizontal not in _WORDS:
         return ""
     _, up, across = orientation
+    through = next(axis for axis in AXIS_LABELS if axis not in displayed)
+    if letters:
+        told = convention_of((through, vertical, horizontal), orientation)
+        return f"{_PLANES[through]}{f' · {told}' if told else ''}{tail}"
     if horizontal == "R" and up == "up":
         if across == "left":
             return "Radiological · patient right on the left" + tail
         return "Neurological · patient right on the right" + tail
-    through = next(axis for axis in AXIS_LABELS if axis not in displayed)
     return (
         f"{_PLANES[through]} · {_WORDS[horizontal]} on the {across}, "
         f"{_WORDS[vertical]} {'up' if up == 'up' else 'down'}{tail}"
@@ -73,9 +89,13 @@ class ViewController:
         Held weakly.
     """
 
+    convention_changed = Signal(str)
+
     def __init__(self, viewer: Any) -> None:
         self._viewer = weakref.ref(viewer)
         self._prepared = False
+        self._convention: Convention = "radiological"
+        self._letters = False
         self._hidden_for_3d: weakref.WeakSet[Any] = weakref.WeakSet()
         viewer.layers.events.inserted.connect(self._on_inserted)
 
@@ -92,10 +112,58 @@ class ViewController:
         viewer.scene.camera.orientation = RADIOLOGICAL
         viewer.canvas.overlays.axes.visible = True
         viewer.canvas.overlays[OVERLAY_KEY] = TextOverlay(visible=True, position="top_left")
-        viewer.dims.events.order.connect(self._show_sides)
+        viewer.dims.events.order.connect(self._turn)
         viewer.dims.events.axis_labels.connect(self._show_sides)
         viewer.dims.events.ndisplay.connect(self._on_ndisplay)
-        viewer.scene.camera.events.orientation.connect(self._show_sides)
+        viewer.scene.camera.events.orientation.connect(self._on_orientation)
+        self._show_sides()
+
+    @property
+    def convention(self) -> Convention:
+        """Where patient right is: on the left of the screen, or on the right."""
+        return self._convention
+
+    @convention.setter
+    def convention(self, convention: Convention) -> None:
+        self.prepare()
+        changed, self._convention = convention != self._convention, convention
+        self._turn()
+        if changed:
+            self.convention_changed.emit(convention)
+
+    def letters_shown(self, shown: bool) -> None:
+        """Say less in the corner while letters at the edges tell the sides."""
+        viewer = self._viewer()
+        if viewer is None or not self._prepared or shown == self._letters:
+            return
+        self._letters = shown
+        self._show_sides()
+
+    def _axes(self) -> tuple[str, ...]:
+        """Return S, A and R in the order in which they are shown; empty if unknown."""
+        viewer = self._viewer()
+        axes = None if viewer is None else spatial_axes(viewer.dims.axis_labels)
+        if viewer is None or axes is None:
+            return ()
+        return tuple(viewer.dims.axis_labels[axis] for axis in viewer.dims.order if axis in axes)
+
+    def _turn(self, event: Any = None) -> None:
+        """Keep the convention in every plane, and 3D from being a mirror image."""
+        viewer, axes = self._viewer(), self._axes()
+        if viewer is not None and axes:
+            viewer.scene.camera.orientation = orientation_for(axes, self._convention)
+        self._show_sides()
+
+    def _on_orientation(self, event: Any = None) -> None:
+        """Take over the convention of somebody who turned the camera."""
+        viewer = self._viewer()
+        if viewer is None:
+            return
+        orientation = [str(side) for side in viewer.scene.camera.orientation]
+        told = convention_of(self._axes(), orientation)
+        if told is not None and told != self._convention:
+            self._convention = told
+            self.convention_changed.emit(told)
         self._show_sides()
 
     def _on_inserted(self, event: Any) -> None:
@@ -122,7 +190,14 @@ class ViewController:
         )
         labels = tuple(viewer.dims.axis_labels[axis] for axis in viewer.dims.displayed)
         orientation = tuple(str(side) for side in viewer.scene.camera.orientation)
-        viewer.canvas.overlays[OVERLAY_KEY].text = sides_text(labels, orientation, assumed)  # type: ignore[arg-type]
+        viewer.canvas.overlays[OVERLAY_KEY].text = sides_text(
+            labels,
+            orientation,  # type: ignore[arg-type]
+            assumed,
+            self._letters,
+        )
+        # The arrows say what the letters say; letters are for planes.
+        viewer.canvas.overlays.axes.visible = not self._letters or viewer.dims.ndisplay == 3
 
     def _swap_maps(self) -> None:
         """Show |z| in 3D and the signed maps in 2D.
@@ -147,3 +222,13 @@ class ViewController:
                 elif not in_3d and layer in self._hidden_for_3d:
                     layer.visible = True
                     self._hidden_for_3d.discard(layer)
+
+
+_VIEWS: weakref.WeakKeyDictionary[Any, ViewController] = weakref.WeakKeyDictionary()
+
+
+def view_of(viewer: Any) -> ViewController:
+    """Return the view controller of a viewer, made when first asked for."""
+    if viewer not in _VIEWS:
+        _VIEWS[viewer] = ViewController(viewer)
+    return _VIEWS[viewer]

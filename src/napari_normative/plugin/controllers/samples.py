@@ -9,7 +9,7 @@ from typing import Any
 
 from napari_normative.errors import NormativeError
 from napari_normative.plugin.controllers.base import Context, JobController
-from napari_normative.plugin.jobs import Job
+from napari_normative.plugin.jobs import Repeater
 from napari_normative.plugin.layers import SYNTHETIC_ROLES, facts_of, place
 from napari_normative.plugin.state.samples import (
     INTERPOLATION,
@@ -18,7 +18,7 @@ from napari_normative.plugin.state.samples import (
     SamplesRequests,
     SamplesState,
 )
-from napari_normative.plugin.viewing import is_open, main_window
+from napari_normative.plugin.viewing import is_open
 from napari_normative.plugin.work.samples import Draw, DrawResult, Save
 
 FEWEST_RATE = 0.5
@@ -38,7 +38,7 @@ class SamplesController(JobController):
         self._made: DrawResult | None = None
         self._layers: list[weakref.ref[Any]] = []
         self._series: weakref.ref[Any] | None = None
-        self._timer: Job | None = None
+        self._timer: Repeater | None = None
         self.requests.run.connect(self.run)
         self.requests.play.connect(self.play)
         self.requests.save.connect(self.save)
@@ -162,7 +162,8 @@ class SamplesController(JobController):
         if self._made is None or self.state.running:
             return
         work = Save(self._made.draws, Path(folder))
-        self._start("Saving samples", work, self._on_saved)
+        # In a thread: through the pipe to the engine all volumes would be copied once more.
+        self._start("Saving samples", work, self._on_saved, self.context.runner)
 
     def _on_saved(self, summary: str) -> None:
         self._finish(summary)
@@ -178,12 +179,12 @@ class SamplesController(JobController):
         series.visible = True
         self.state.playing = True
         interval_s = 1 / max(self.state.rate, FEWEST_RATE)
-        self._timer = self.context.runner.repeat(interval_s, self._step, main_window(viewer))
+        self._timer = self.context.runner.repeat(interval_s, self._step)
 
     def stop(self) -> None:
         """Stop playing."""
         if self._timer is not None:
-            self._timer.cancel()
+            self._timer.stop()
             self._timer = None
         self.state.playing = False
 
