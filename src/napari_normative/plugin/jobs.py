@@ -141,7 +141,15 @@ class ThreadRunner:
 
     The pool belongs to napari: closing the window or quitting asks the job to stop,
     and quitting waits for it.
+
+    Parameters
+    ----------
+    owner : QObject, optional
+        The window: timers end with it.
     """
+
+    def __init__(self, owner: Any = None) -> None:
+        self._owner = owner
 
     def start(self, title: str, work: Work, listener: Listener) -> Job:
         """Start ``work`` in a thread."""
@@ -169,7 +177,7 @@ class ThreadRunner:
         """Start a timer."""
         from qtpy.QtCore import QTimer
 
-        timer = QTimer()
+        timer = QTimer(self._owner)
         timer.setInterval(round(1000 * interval_s))
         timer.timeout.connect(call)
         timer.start()
@@ -181,8 +189,12 @@ class _TimerRepeater:
         self._timer = timer
 
     def stop(self) -> None:
-        self._timer.stop()
-        self._timer.deleteLater()
+        """Stop and forget the timer, unless its window took it along."""
+        from qtpy.compat import isalive
+
+        if isalive(self._timer):  # type: ignore[no-untyped-call]
+            self._timer.stop()
+            self._timer.deleteLater()
 
 
 _END = object()

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 from napari_normative.plugin.controllers.anomaly import AnomalyController
 from napari_normative.plugin.controllers.explorer import ExplorerController
 from napari_normative.plugin.controllers.latent_map import LatentMapController
+from napari_normative.plugin.controllers.layout import LayoutController
+from napari_normative.plugin.controllers.reading import ReadingController
 from napari_normative.plugin.controllers.samples import SamplesController
 from napari_normative.plugin.docks.anomaly import AnomalyView
 from napari_normative.plugin.docks.latent_map import LatentMapView
+from napari_normative.plugin.docks.reading_room import ReadingRoomView
 from napari_normative.plugin.docks.samples import SamplesView
 from napari_normative.plugin.session import notify_error, session_for
 
@@ -23,7 +26,7 @@ class AnomalyMap(AnomalyView):
     Parameters
     ----------
     napari_viewer : napari.Viewer
-        Given by napari.
+        Given by napari, as to all docks.
     """
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
@@ -32,29 +35,20 @@ class AnomalyMap(AnomalyView):
         super().__init__(made.state, made.requests, session.context.shared)
 
 
-class LatentMap(LatentMapView):
-    """The dock "Latent map".
-
-    Parameters
-    ----------
-    napari_viewer : napari.Viewer
-        Given by napari.
-    """
+class ReadingRoom(ReadingRoomView):
+    """The dock "Reading room"."""
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         session = session_for(napari_viewer)
-        made = session.get(LatentMapController)
-        super().__init__(made.state, made.requests, session.context.shared)
+        made, layout = session.get(ReadingController), session.get(LayoutController)
+        made.follow(layout)
+        super().__init__(
+            made.state, made.requests, session.context.shared, layout.state, layout.requests
+        )
 
 
 class Samples(SamplesView):
-    """The dock "Samples".
-
-    Parameters
-    ----------
-    napari_viewer : napari.Viewer
-        Given by napari.
-    """
+    """The dock "Samples"."""
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         session = session_for(napari_viewer)
@@ -62,6 +56,15 @@ class Samples(SamplesView):
         super().__init__(
             made.state, made.requests, explorer.state, explorer.requests, session.context.shared
         )
+
+
+class LatentMap(LatentMapView):
+    """The dock "Latent map"."""
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        session = session_for(napari_viewer)
+        made = session.get(LatentMapController)
+        super().__init__(made.state, made.requests, session.context.shared)
 
 
 def open_dock(name: str) -> None:
@@ -106,3 +109,45 @@ def draw_samples() -> None:
     if viewer is not None:
         open_dock("Samples")
         session_for(viewer).get(SamplesController).draw()
+
+
+def open_reading_room() -> ReadingController | None:
+    """Show the dock "Reading room" in the current window and return its controller."""
+    import napari
+
+    open_dock("Reading room")
+    viewer = napari.current_viewer()
+    return None if viewer is None else session_for(viewer).get(ReadingController)
+
+
+def hide_overlay() -> None:
+    """Hide maps and candidates of the read scan, or show them again."""
+    made = open_reading_room()
+    if made is None:
+        return
+    if made.state.overlay_blocked:
+        notify_error(made.state.overlay_blocked)
+    else:
+        made.state.hidden = not made.state.hidden
+
+
+def compare(kind: str) -> None:
+    """Begin a comparison of scan and reconstruction, or end it."""
+    made = open_reading_room()
+    if made is None:
+        return
+    if made.state.compare_blocked:
+        notify_error(made.state.compare_blocked)
+    else:
+        made.state.compare = "" if made.state.compare == kind else kind
+
+
+def reset_window() -> None:
+    """Set the automatic grey-value window of the read scan."""
+    made = open_reading_room()
+    if made is None:
+        return
+    if made.state.window_blocked:
+        notify_error(made.state.window_blocked)
+    else:
+        made.requests.reset_window.emit()

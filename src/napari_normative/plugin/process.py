@@ -18,7 +18,7 @@ from typing import Any
 
 from napari_normative.errors import NormativeError
 from napari_normative.plugin import pipes
-from napari_normative.plugin.jobs import Job, Listener, ThreadRunner, Work, conclude
+from napari_normative.plugin.jobs import Job, Listener, Repeater, ThreadRunner, Work, conclude
 
 CANCEL_S = 1.5
 """How long a job may take to heed a cancel before its process is ended."""
@@ -53,6 +53,10 @@ class ProcessRunner:
     def spread(self, steps: Iterator[object]) -> None:
         """Take one step per turn of the event loop."""
         self._threads.spread(steps)
+
+    def repeat(self, interval_s: float, call: Callable[[], None]) -> Repeater:
+        """Start a timer."""
+        return self._threads.repeat(interval_s, call)
 
     def release(self) -> None:
         """End the process and free all it holds; the next job starts another."""

@@ -70,8 +70,9 @@ def runners_for(viewer: Any) -> tuple[Runner, Runner]:
     if not hasattr(viewer, "window"):
         return SynchronousRunner(), SynchronousRunner()
     engine = ProcessRunner()
-    viewer.window._qt_window.destroyed.connect(engine.release)
-    return ThreadRunner(), engine
+    window = viewer.window._qt_window
+    window.destroyed.connect(engine.release)
+    return ThreadRunner(window), engine
 
 
 def notify_error(message: str) -> None:
