@@ -3,9 +3,9 @@
     xvfb-run -a python benchmarks/latent_slider.py [MODEL]
 
 A slider of the dock is moved with the event loop running. Measured from there: until the layer
-has its new values on the main thread, and until the canvas was drawn with them, once with pauses
-between movements and once while dragging without a pause. The decoder alone is measured in the
-same run, because both depend on what else the machine does.
+has its new values, and until the canvas was drawn with them, once with pauses between movements
+and once while dragging without a pause. Decoding is done in the engine's process; the decoder
+alone is measured in the same run, because both depend on what else the machine does.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import torch
 from qtpy.QtCore import QEventLoop, QTimer
 
 from napari_normative.engine.draws import decode_levels
-from napari_normative.engine.model import NormativeModel
+from napari_normative.engine.model import NormativeModel, load_model
 from napari_normative.plugin.controllers.explorer import ExplorerController
 from napari_normative.plugin.session import session_for
 
@@ -77,7 +77,7 @@ def main() -> None:
     explorer = session.get(ExplorerController)
     explorer.run()
     wait(lambda: not explorer.state.running)
-    model = models.shelf.load(models.state.model)
+    model = load_model(models.state.model)
     (layer,) = viewer.layers
     sliders = dock.explorer.sliders
     for slider in sliders[:3]:  # warm
@@ -141,7 +141,7 @@ def main() -> None:
             line("the decoder alone", alone),
             line("the decoder alone, CPU time", alone_cpu),
             line("slider moved to layer updated", updated),
-            line("slider moved to layer updated, CPU time of all threads", updated_cpu),
+            line("slider moved to layer updated, CPU time of the window's process", updated_cpu),
             line("slider moved to canvas drawn", painted),
             line("between two turns of the event loop while dragging", stalls),
             "",

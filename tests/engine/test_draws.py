@@ -36,7 +36,8 @@ def linear_model(like: NormativeModel) -> NormativeModel:
     random = np.random.default_rng(3)
     size = int(inside.sum())
     basis, _ = np.linalg.qr(random.standard_normal((size, 3)))
-    tensors = {n: a for n, a in like._tensors.items() if not n.startswith("network.")}
+    others = ("network.", "latent.people")
+    tensors = {n: a for n, a in like._tensors.items() if not n.startswith(others)}
     tensors |= {
         "network.mean_image": like.template.image[None].astype(np.float32),
         "network.basis": (basis.T * np.sqrt(size)).astype(np.float32),
