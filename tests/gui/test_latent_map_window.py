@@ -10,7 +10,6 @@ import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QScrollArea
 
-from napari_normative.engine import embed
 from napari_normative.plugin import models
 from napari_normative.plugin.controllers.latent_map import LatentMapController
 from napari_normative.plugin.session import session_for
@@ -21,10 +20,10 @@ PLUGIN = "napari-normative"
 @pytest.fixture
 def window(make_napari_viewer, tmp_path, tmp_path_factory, monkeypatch):
     monkeypatch.setattr(models, "recent_file", lambda: tmp_path / "recent.json")
-    places = tmp_path_factory.getbasetemp() / "places"
-    monkeypatch.setattr(embed, "default_cache", lambda: places)
     viewer = make_napari_viewer(show=True)
     viewer.window.resize(1400, 900)
+    session = session_for(viewer)
+    session.get(LatentMapController).cache = tmp_path_factory.getbasetemp() / "places"
     return viewer
 
 

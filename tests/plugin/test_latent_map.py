@@ -13,7 +13,7 @@ from napari.components import ViewerModel
 from napari.layers import Layer
 
 from napari_normative.core.attribution import SAME
-from napari_normative.engine import embed, layout
+from napari_normative.engine import layout
 from napari_normative.plugin import models as shelf_module
 from napari_normative.plugin.controllers.base import Context
 from napari_normative.plugin.controllers.latent_map import LatentMapController
@@ -42,14 +42,15 @@ def cohort(phantom_cohort, tmp_path):
 @pytest.fixture
 def made(tmp_path_factory, tmp_path, monkeypatch, tiny_model_path):
     places = tmp_path_factory.getbasetemp() / "places"  # shared: each scan is placed once
-    monkeypatch.setattr(embed, "default_cache", lambda: places)
     monkeypatch.setattr(shelf_module, "recent_file", lambda: tmp_path / "recent.json")
     viewer, notes = ViewerModel(), []
     models, scans = ModelsController(ModelShelf(), notes.append), ScansController(viewer)
     models.add_file(str(tiny_model_path))
     models.state.device = "cpu"
-    context = Context(weakref.ref(viewer), SynchronousRunner(), models, scans, notes.append)
+    runner = SynchronousRunner()
+    context = Context(weakref.ref(viewer), runner, runner, models, scans, notes.append)
     controller = LatentMapController(context)
+    controller.cache = places
     return SimpleNamespace(
         viewer=viewer, context=context, controller=controller, state=controller.state,
         requests=controller.requests, notes=notes,

@@ -20,6 +20,7 @@ from napari_normative.plugin.controllers.scatter import (
     nearest,
     tip_of,
 )
+from napari_normative.plugin.jobs import Listener
 from napari_normative.plugin.layers import facts_of
 from napari_normative.plugin.state.common import Choice
 from napari_normative.plugin.state.latent_map import (
@@ -37,6 +38,7 @@ from napari_normative.plugin.work.latent_map import (
     Mapped,
     OpenScan,
     PlaceScan,
+    load_plot,
 )
 
 if TYPE_CHECKING:
@@ -52,11 +54,17 @@ class LatentMapController(JobController):
     Parameters
     ----------
     context : Context
+
+    Attributes
+    ----------
+    cache : Path or None
+        Where places are remembered; the user's own cache unless set.
     """
 
     def __init__(self, context: Context) -> None:
         self.state, self.requests = LatentMapState(), LatentMapRequests()
         super().__init__(context, self.state, self.requests)
+        self.cache: Path | None = None
         self._mapped: Mapped | None = None
         self._model = self._summary = ""
         self._places: dict[str, Place] = {}  # of layers, by key
@@ -186,7 +194,10 @@ class LatentMapController(JobController):
         if state.running or state.run_blocked:
             return
         self._model = models.state.model
-        work = EmbedCohort(models.shelf, self._model, models.state.device, state.source)
+        nobody = Listener(lambda *_: None, lambda _: None, lambda _: None, lambda: None)
+        self.context.runner.start("Loading the plot", load_plot, nobody)
+        device = models.state.device
+        work = EmbedCohort(models.shelf, self._model, device, state.source, self.cache)
         self._start(f"Latent map of {Path(state.source).name}", work, self._on_mapped)
 
     def _on_mapped(self, mapped: Mapped) -> None:
