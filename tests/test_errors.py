@@ -33,7 +33,6 @@ KINDS = {
 IN_SEVERAL_MODULES = {
     "GEO-002",  # arrays with their affine, and nibabel images
     "MOD-004",  # by path, and by name
-    "MOD-020",  # the view asks the store, the controller asks the state
     "NIF-001",  # files, and folders
     "NIF-013",  # compressed, and plain
     "NIF-014",  # compressed, and plain

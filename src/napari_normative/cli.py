@@ -11,13 +11,11 @@ import importlib.util
 import json
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from napari_normative import __version__
 from napari_normative.cli_common import (
     NOTICE,
     DeviceOption,
@@ -186,6 +184,10 @@ def train(
         str, typer.Option("--license", help="Of the weights, for the card.")
     ] = "not stated",
     credit: Annotated[str, typer.Option(help="Whose scans, for the card.")] = "not stated",
+    forget_people: Annotated[
+        bool,
+        typer.Option("--forget-people", help="Leave the people's latents out of the model file."),
+    ] = False,
     quiet: QuietOption = False,
 ) -> None:
     """Train a normative model on healthy scans, calibrate it and write one file."""
@@ -208,6 +210,7 @@ def train(
             title=title,
             license_text=licence,
             credit=credit,
+            forget_people=forget_people,
             progress=bar.train,
         )
     if not quiet:
@@ -233,28 +236,11 @@ def sample(
     quiet: QuietOption = False,
 ) -> None:
     """Draw synthetic healthy volumes of a model."""
+    from napari_normative.engine.draws import prior_draws
     from napari_normative.engine.model import load_model
-    from napari_normative.io.folders import whole_folder
-    from napari_normative.io.nifti import write_volume
 
     normative = load_model(model)
-    with whole_folder(out, "samples.json") as folder:
-        drawn = normative.sample(count, seed=seed, temperature=temperature, device=device)
-        for number, volume in enumerate(drawn, start=1):
-            write_volume(folder / f"sample_{number:02d}.nii.gz", volume)
-        record = {
-            "synthetic": True,
-            "notice": NOTICE,
-            "version": __version__,
-            "model": model,
-            "model_sha256": normative.digest,
-            "count": count,
-            "seed": seed,
-            "temperature": temperature,
-            "device": device,
-            "utc": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        (folder / "samples.json").write_text(json.dumps(record, indent=1) + "\n")
+    prior_draws(normative, count, seed=seed, temperature=temperature, device=device).save(out)
     if not quiet:
         typer.echo(f"{count} synthetic volumes of {normative.card.one_line()} -> {out}")
 

@@ -44,6 +44,10 @@ class NormativeError(Exception):
         self.subject = subject
         super().__init__(str(self))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keep code, subject and the rest on the way from another process."""
+        return type(self).__new__, (type(self), *self.args), self.__dict__
+
     def __str__(self) -> str:
         subject = f"{self.subject}: " if self.subject else ""
         return f"[{self.code}] {subject}{self.what}. {self.consequence} {self.remedy}"

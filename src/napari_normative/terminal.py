@@ -12,6 +12,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from napari_normative.core.place import describe_place
+
 if TYPE_CHECKING:
     from napari_normative.engine.detection import Detection
     from napari_normative.engine.train import TrainProgress
@@ -86,7 +88,7 @@ class Bar:
 
     def train(self, state: TrainProgress) -> None:
         """Show the state of a training; without a terminal write a line now and then."""
-        note = describe_training(state)
+        note = state.describe()
         self._bar.update(self._task, description=state.stage, completed=state.fraction, note=note)
         if self._shown or self._quiet:
             return
@@ -100,21 +102,6 @@ class Bar:
         self._bar.stop()
         typer.echo(text, err=err)
         self._bar.start()
-
-
-def describe_training(state: TrainProgress) -> str:
-    """Return the ELBO and its terms in nats, active units and the time left, in one line."""
-    parts = [state.message] if state.message else []
-    if (point := state.point) is not None:
-        parts.append(
-            f"ELBO {point.elbo_nats:.0f} nats "
-            f"(reconstruction {point.reconstruction_nats:.0f}, KL {point.kl_nats:.1f}), "
-            f"{point.active_units} active units"
-        )
-    if state.seconds_left is not None:
-        minutes, seconds = divmod(round(state.seconds_left), 60)
-        parts.append(f"{minutes}:{seconds:02d} left")
-    return ", ".join(parts)
 
 
 def describe_detection(scan: Path, folder: Path, found: Detection) -> str:
@@ -142,13 +129,6 @@ def detection_facts(scan: Path, folder: Path, found: Detection) -> dict[str, obj
         **found.summary(),
         "warnings": list(found.warnings),
     }
-
-
-def describe_place(world_mm: tuple[float, float, float]) -> str:
-    """Return a world position (RAS+, mm) in words, such as ``left 40, anterior 3, ... mm``."""
-    words = (("left", "right"), ("posterior", "anterior"), ("inferior", "superior"))
-    parts = [f"{w[v >= 0]} {abs(v):.0f}" for w, v in zip(words, world_mm, strict=True)]
-    return ", ".join(parts) + " mm"
 
 
 def volume_facts(volume: Volume, volumes: int = 1) -> dict[str, object]:

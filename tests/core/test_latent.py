@@ -7,7 +7,15 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal, kl_divergence
 
-from napari_normative.core.latent import AggregatedPosterior, latent_health
+from napari_normative.core.latent import (
+    AggregatedPosterior,
+    People,
+    RunningMoments,
+    between,
+    directions_of,
+    draws_about,
+    latent_health,
+)
 
 
 def test_distance_of_the_aggregate_from_the_prior_equals_that_of_torch() -> None:
@@ -50,3 +58,113 @@ def test_a_cohort_far_from_the_prior_shows() -> None:
     means = np.random.default_rng(1).normal(size=(4000, 2)).astype(np.float32) * 0.1 + 2
     health = latent_health(means, np.full_like(means, 0.01))
     assert health.aggregate_kl_nats > 0.8 * health.total_kl_nats
+
+
+def test_people_lie_in_an_order_that_says_nothing() -> None:
+    random = np.random.default_rng(0)
+    training, unseen = random.normal(size=(9, 4)), random.normal(size=(5, 4))
+    one = People.anonymous(training, unseen)
+    other = People.anonymous(training[random.permutation(9)], unseen[::-1])
+    np.testing.assert_array_equal(one.latents, other.latents)
+    np.testing.assert_array_equal(one.unseen, other.unseen)
+    assert one.unseen.sum() == 5
+    for latent, held_out in zip(one.latents, one.unseen, strict=True):
+        source = unseen if held_out else training
+        assert np.abs(source - latent).max(axis=1).min() < 2e-3  # half precision
+
+
+def test_people_come_back_from_the_file_or_are_none() -> None:
+    people = People.anonymous(np.eye(3)[:2], np.eye(3)[2:])
+    again = People.of(people.tensors(), 3)
+    assert again is not None
+    np.testing.assert_array_equal(again.latents, people.latents)
+    np.testing.assert_array_equal(again.unseen, people.unseen)
+    assert People.of({}, 3) is None
+    with pytest.raises(ValueError, match="do not fit"):
+        People.of(people.tensors(), 4)
+    with pytest.raises(ValueError, match="do not fit"):
+        People.of({"latent.people": people.latents}, 3)
+
+
+def test_running_moments_are_those_of_the_whole() -> None:
+    values = np.random.default_rng(0).normal(1e4, 1.0, size=(9, 3, 4)).astype(np.float32)
+    moments = RunningMoments()
+    for value in values:
+        moments.add(value)
+    exact = values.astype(np.float64)
+    np.testing.assert_allclose(moments.mean(), exact.mean(axis=0), rtol=1e-7)
+    np.testing.assert_allclose(moments.sd(), exact.std(axis=0, ddof=1), rtol=1e-6)
+
+
+def test_one_array_has_no_spread() -> None:
+    moments = RunningMoments()
+    moments.add(np.full((2, 2), 3.0, np.float32))
+    assert (moments.mean() == 3).all()
+    assert (moments.sd() == 0).all()
+
+
+def test_the_sd_of_a_latent_is_the_root_of_its_variance() -> None:
+    factor = np.array([[3.0, 0.0], [4.0, 1.0]], np.float32)
+    posterior = AggregatedPosterior(np.zeros(2, np.float32), factor)
+    np.testing.assert_allclose(posterior.sd(), np.sqrt([9.0, 17.0]), rtol=1e-6)
+
+
+def test_mean_kl_from_moments_is_the_mean_of_kls_where_variances_are_alike() -> None:
+    random = np.random.default_rng(2)
+    means = random.normal([1.0, 0.0, -0.5], [0.3, 1.0, 2.0], size=(500, 3)).astype(np.float32)
+    variances = np.tile(np.array([0.5, 0.02, 0.9], np.float32), (500, 1))
+    sd = np.sqrt(means.var(axis=0) + variances.mean(axis=0))
+    posterior = AggregatedPosterior(means.mean(axis=0), np.diag(sd).astype(np.float32))
+    wanted = 0.5 * (means**2 + variances - 1 - np.log(variances)).mean(axis=0)
+    np.testing.assert_allclose(posterior.mean_kl_nats(np.log(variances[0])), wanted, rtol=1e-4)
+    order = [d.index for d in directions_of(posterior, np.log(variances[0]))]
+    assert order == list(np.argsort(-wanted))
+
+
+def test_a_straight_line_has_its_ends_exactly_and_equal_steps() -> None:
+    a, b = np.random.default_rng(0).normal(size=(2, 2, 5)).astype(np.float32)
+    line = between(a, b, 4)
+    np.testing.assert_array_equal(line[0], a)
+    np.testing.assert_array_equal(line[-1], b)
+    np.testing.assert_allclose(np.diff(line, axis=0), np.stack([(b - a) / 3] * 3), atol=1e-6)
+
+
+def test_draws_about_two_levels_have_their_moments_and_one_seed() -> None:
+    levels = (
+        (np.array([1.0, -1.0], np.float32), np.array([4.0, 0.25], np.float32)),
+        (np.zeros((2, 2), np.float32), np.ones((2, 2), np.float32)),
+    )
+    drawn = list(draws_about(levels, 4000, seed=0))
+    first = np.stack([z for z, _ in drawn])
+    np.testing.assert_allclose(first.mean(axis=0), [1.0, -1.0], atol=0.1)
+    np.testing.assert_allclose(first.std(axis=0), [2.0, 0.5], rtol=0.05)
+    again = list(draws_about(levels, 2, seed=0))
+    np.testing.assert_array_equal(again[1][1], drawn[1][1])
+    for level, (mean, _) in zip(next(draws_about(levels, 1, 0, 0.0)), levels, strict=True):
+        np.testing.assert_array_equal(level, mean)
+
+
+def test_people_lie_in_an_order_that_says_nothing() -> None:
+    random = np.random.default_rng(0)
+    training, unseen = random.normal(size=(9, 4)), random.normal(size=(5, 4))
+    one = People.anonymous(training, unseen)
+    other = People.anonymous(training[random.permutation(9)], unseen[::-1])
+    np.testing.assert_array_equal(one.latents, other.latents)
+    np.testing.assert_array_equal(one.unseen, other.unseen)
+    assert one.unseen.sum() == 5
+    for latent, held_out in zip(one.latents, one.unseen, strict=True):
+        source = unseen if held_out else training
+        assert np.abs(source - latent).max(axis=1).min() < 2e-3  # half precision
+
+
+def test_people_come_back_from_the_file_or_are_none() -> None:
+    people = People.anonymous(np.eye(3)[:2], np.eye(3)[2:])
+    again = People.of(people.tensors(), 3)
+    assert again is not None
+    np.testing.assert_array_equal(again.latents, people.latents)
+    np.testing.assert_array_equal(again.unseen, people.unseen)
+    assert People.of({}, 3) is None
+    with pytest.raises(ValueError, match="do not fit"):
+        People.of(people.tensors(), 4)
+    with pytest.raises(ValueError, match="do not fit"):
+        People.of({"latent.people": people.latents}, 3)

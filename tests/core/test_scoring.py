@@ -12,7 +12,12 @@ from napari_normative.core.calibration import (
     conformal_p,
     z_tail,
 )
-from napari_normative.core.candidates import components, describe, threshold_for_rate
+from napari_normative.core.candidates import (
+    components,
+    describe,
+    false_curve,
+    threshold_for_rate,
+)
 from napari_normative.core.latent import AggregatedPosterior
 from napari_normative.core.residual import (
     fit_contrast,
@@ -328,6 +333,32 @@ def test_the_threshold_keeps_to_the_rate() -> None:
         z[4:8, 4:8, 4:8] = top
     assert 5.0 <= threshold_for_rate(maps, 0.5, 0.1, 0.008) < 6.0
     assert threshold_for_rate(maps, 0.0, 0.1, 0.008) == pytest.approx(8.0)
+
+
+def test_the_curve_counts_candidates_at_each_threshold() -> None:
+    maps = [np.zeros(SHAPE, np.float32) for _ in range(4)]
+    for z, top in zip(maps, (3.0, 5.0, 6.0, 8.0), strict=True):
+        z[4:8, 4:8, 4:8] = top
+    thresholds, rates = false_curve(maps, 4.1, 0.1, 0.008)
+    assert 4.1 in thresholds
+    found = dict(zip(thresholds.round(1), rates, strict=True))
+    assert found[2.5] == 1.0
+    assert found[4.1] == found[4.5] == 0.75
+    assert found[5.5] == 0.5
+    assert found[8.0] == 0.0
+
+
+def test_the_rate_at_another_threshold_is_read_off_the_curve() -> None:
+    curve = np.array([[2.0, 3.0, 4.0, 5.0, 6.0, 7.0], [0.5, 4.0, 1.0, 0.4, 0.6, 0.2]])
+    known = calibration(false_curve=curve)
+    assert known.false_per_scan_at(4.0) == 1.0  # what the card says of the model's own
+    assert known.false_per_scan_at(3.5) == 2.5
+    assert known.false_per_scan_at(2.0) == 0.5  # below, candidates have grown together
+    assert known.false_per_scan_at(5.0) == 0.6  # candidates that fall apart do not lower it
+    assert known.false_per_scan_at(6.5) == pytest.approx(0.4)
+    assert known.false_per_scan_at(99.0) == 0.2
+    assert known.false_per_scan_at(1.9) is None
+    assert calibration().false_per_scan_at(4.0) is None
 
 
 def test_draws_have_the_covariance_of_the_cohort() -> None:

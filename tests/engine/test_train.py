@@ -17,7 +17,7 @@ import pytest
 from napari_normative.core.augment import AugmentConfig, augment
 from napari_normative.engine import loop
 from napari_normative.engine.cohort import Person, read_cohort
-from napari_normative.engine.model import load_model
+from napari_normative.engine.model import NormativeModel, load_model
 from napari_normative.engine.presets import Preset
 from napari_normative.engine.train import TrainProgress, fit
 from napari_normative.errors import CancelledError, CohortError, TrainingError
@@ -194,6 +194,52 @@ def test_the_card_says_how_the_latents_are(tiny_model_path: Path) -> None:
     assert facts.latent_aggregate_kl_nats is not None
     assert 0 <= facts.latent_aggregate_kl_nats < facts.latent_total_kl_nats
     assert f"{facts.latent_active} active" in facts.latents_line()
+
+
+def test_the_model_knows_its_rates_and_its_people(tiny_model_path: Path) -> None:
+    model = load_model(tiny_model_path)
+    facts = model.card.calibration
+    at_own = model.calibration.false_per_scan_at(facts.threshold_z)
+    assert at_own == pytest.approx(facts.false_per_scan, abs=6e-4)  # the card has three digits
+    rates = [model.calibration.false_per_scan_at(t) for t in np.arange(facts.threshold_z, 13, 0.2)]
+    assert rates == sorted(rates, reverse=True)
+    people = model.people
+    assert people is not None
+    assert people.latents.shape == (8 + facts.people, 8)
+    assert people.unseen.sum() == facts.people
+    np.testing.assert_allclose(
+        people.latents[~people.unseen].mean(axis=0), model.posterior.mean, atol=2e-3
+    )
+
+
+def test_people_can_be_forgotten(
+    tmp_path: Path,
+    phantom_cohort: Path,
+    phantom_template: Path,
+    tiny_preset: Preset,
+    tiny_model_path: Path,
+) -> None:
+    shutil.copytree(
+        tiny_model_path.with_name(tiny_model_path.name + ".work") / "prepared",
+        tmp_path / "m.safetensors.work" / "prepared",
+    )
+    out = tmp_path / "m.safetensors"
+    preset = tiny_preset.model_copy(update={"steps": 2})
+    fitted(out, phantom_cohort, phantom_template, preset, forget_people=True)
+    for path in (out, *(tmp_path / "m.safetensors.work" / "baselines").glob("*.safetensors")):
+        assert load_model(path).people is None
+        assert not any(name.startswith("latent.people") for name in load_model(path)._tensors)
+    assert load_model(out).card.training.command.endswith("--forget-people")
+
+
+def test_a_file_without_people_and_rates_still_loads(tiny_model_path: Path, tmp_path: Path) -> None:
+    model = load_model(tiny_model_path)
+    new = ("latent.people", "latent.people_split", "calibration.false_curve")
+    older = {name: array for name, array in model._tensors.items() if name not in new}
+    assert len(older) == len(model._tensors) - 3
+    again = load_model(NormativeModel(model.card, older).save(tmp_path / "older.safetensors"))
+    assert again.people is None
+    assert again.calibration.false_per_scan_at(5.0) is None
 
 
 def test_cancel_keeps_a_checkpoint(

@@ -10,47 +10,18 @@ import time
 
 import numpy as np
 import pytest
-from qtpy.QtCore import QObject, Qt, QTimer
+from qtpy.QtCore import Qt
 
 from napari_normative.errors import CancelledError
 from napari_normative.io.nifti import write_volume
-from napari_normative.plugin import models
 from napari_normative.plugin.controllers.anomaly import AnomalyController
 from napari_normative.plugin.layers import facts_of
 from napari_normative.plugin.panels import AnomalyMap
 from napari_normative.plugin.session import session_for
 from phantoms import phantom
+from stalls import StallMeter
 
 PLUGIN = "napari-normative"
-
-
-class StallMeter(QObject):
-    """Measures how long the event loop keeps a 5 ms timer waiting."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.waits_ms = []
-        self._last = time.perf_counter()
-        self._timer = QTimer(self)
-        self._timer.setTimerType(Qt.TimerType.PreciseTimer)
-        self._timer.timeout.connect(self._tick)
-        self._timer.start(5)
-
-    def _tick(self) -> None:
-        now = time.perf_counter()
-        self.waits_ms.append(1000 * (now - self._last) - 5)
-        self._last = now
-
-    def report(self, name: str) -> str:
-        self._timer.stop()
-        p99 = np.percentile(self.waits_ms, 99)
-        return f"{name}: longest stall {max(self.waits_ms):.0f} ms, p99 {p99:.0f} ms"
-
-
-@pytest.fixture
-def recent(tmp_path, monkeypatch):
-    """Recent models are remembered in a folder of the test."""
-    monkeypatch.setattr(models, "recent_file", lambda: tmp_path / "recent.json")
 
 
 @pytest.fixture
@@ -59,7 +30,7 @@ def scan_path(tmp_path):
 
 
 @pytest.fixture
-def window(make_napari_viewer, recent):
+def window(make_napari_viewer):
     viewer = make_napari_viewer(show=True)
     viewer.window.resize(1400, 900)
     return viewer
@@ -255,9 +226,7 @@ def test_the_scan_may_be_removed_while_it_is_worked_on(window, qtbot, scan_path,
     assert (len(window.layers), dock.job.run_reason.text()) == (0, "Open a scan first.")
 
 
-def test_closing_the_window_stops_the_work(
-    make_napari_viewer, recent, qtbot, scan_path, tiny_model_path
-):
+def test_closing_the_window_stops_the_work(make_napari_viewer, qtbot, scan_path, tiny_model_path):
     viewer = make_napari_viewer(show=True)
     viewer.open(scan_path, plugin=PLUGIN)
     dock, controller = open_dock(viewer)

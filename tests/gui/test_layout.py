@@ -23,7 +23,7 @@ from phantoms import phantom
 from placed import made_detection
 
 BALL_MM = np.array([-36.0, 24.0, 32.0])  # patient left, anterior, superior
-ROUNDS = 3
+ROUNDS = 2
 PANES = ("planes", "planes+3d", "side-by-side")
 
 

@@ -74,7 +74,7 @@ def made():
     models, scans = ModelsController(shelf, notes.append), ScansController(viewer)
     runner = SynchronousRunner()
     controller = AnomalyController(
-        Context(weakref.ref(viewer), runner, models, scans, notes.append)
+        Context(weakref.ref(viewer), runner, runner, models, scans, notes.append)
     )
     return SimpleNamespace(
         viewer=viewer, state=controller.state, requests=controller.requests, shelf=shelf,
@@ -229,13 +229,6 @@ def test_unloading_frees_the_model_but_not_while_it_works(made):
     made.models.busy = False
     made.model_requests.unload.emit()
     assert (made.shelf.loaded, made.models.loaded) == (False, False)
-
-
-def test_samples_are_drawn_without_a_scan(made):
-    made.state.samples = 3
-    made.controller.draw_samples()
-    names = [layer.name for layer in made.viewer.layers]
-    assert names == [f"known model · sample {n} (synthetic)" for n in (1, 2, 3)]
 
 
 REFUSAL = PreprocessError("PRE-004", "the contrast is reversed", "Use another model.")

@@ -11,6 +11,7 @@ from napari.components import ViewerModel
 
 import napari_normative as nn
 from napari_normative.plugin.layers import (
+    ANOMALY_Z,
     SCAN,
     Outputs,
     detection_layers,
@@ -181,3 +182,10 @@ def test_a_copied_layer_keeps_its_facts():
     viewer = ViewerModel()
     layer = viewer.add_image(spec.data, **attributes)
     assert facts_of(layer).grid == spec.facts.grid
+
+
+@pytest.mark.parametrize(("strength", "limit"), [(1.0, 2.0), (5.0, 5.0)])
+def test_full_colour_is_never_reached_below_the_threshold(strength, limit):
+    detection = made_detection(placed(UPRIGHT), strength=strength)  # threshold 2
+    (z,) = [s for s in detection_layers(detection) if s.facts.role == ANOMALY_Z]
+    assert z.attributes["contrast_limits"] == (-limit, limit)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
+
 from pydantic import BaseModel, ConfigDict
-from torch import Tensor
-from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 class AugmentConfig(BaseModel):
@@ -60,6 +63,9 @@ def augment(
     generator : torch.Generator
         On the CPU; the only source of chance.
     """
+    import torch
+    from torch.nn import functional as F
+
     n, device = len(images), images.device
 
     def normal(*shape: int) -> Tensor:

@@ -6,7 +6,7 @@ others: thresholds and p values come from maps that their own person had no say 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,9 @@ class Calibration:
         95 % interval of the rate that follows from so many people.
     n : int
         People.
+    false_curve : float array, shape (2, T)
+        Thresholds, rising, and healthy candidates per scan at each; T is 0 where the model
+        file has none.
     """
 
     mean: FloatArray
@@ -55,6 +58,7 @@ class Calibration:
     rate_low: float
     rate_high: float
     n: int
+    false_curve: NDArray[np.float64] = field(default_factory=lambda: np.zeros((2, 0)))
 
     def voxel_p(self, z: FloatArray) -> FloatArray:
         """Two-sided p of z among healthy voxels; not below 1e-5, 1 where z is 0."""
@@ -69,6 +73,33 @@ class Calibration:
     def candidate_p(self, evidence: float) -> float:
         """Conformal p: share of healthy scans whose strongest candidate has this evidence."""
         return conformal_p(self.evidence, evidence)
+
+    def false_per_scan_at(self, threshold_z: float) -> float | None:
+        """Return the healthy candidates per scan at another threshold than the model's.
+
+        Interpolated. From the model's own threshold on it never rises, although a candidate
+        that falls into two raises the count for a moment; far below, candidates grow together
+        and the rate falls again, so a lower threshold is not always the one with more of them.
+
+        Parameters
+        ----------
+        threshold_z : float
+            ``|z|``; above the highest that was measured its rate stands for all.
+
+        Returns
+        -------
+        float or None
+            None below the lowest threshold that was measured, and where the model file holds
+            no such rates.
+        """
+        thresholds, rates = self.false_curve
+        if not len(thresholds) or threshold_z < thresholds[0]:
+            return None
+        above = thresholds >= self.threshold_z - 1e-6
+        envelope = rates.copy()
+        highest_yet_to_come = np.maximum.accumulate(rates[above][::-1])[::-1]
+        envelope[above] = np.minimum(highest_yet_to_come, self.false_per_scan)
+        return float(np.interp(threshold_z, thresholds, envelope))
 
 
 def conformal_p(healthy: NDArray[np.float64], value: float) -> float:

@@ -124,6 +124,17 @@ def threshold_for_rate(
     return round(threshold, 1)
 
 
+def false_curve(
+    maps: Sequence[FloatArray], own: float, minimum_ml: float, voxel_ml: float
+) -> NDArray[np.float64]:
+    """Return the candidates per scan over thresholds, ``own`` among them; shape (2, T)."""
+    thresholds = np.union1d(np.arange(2.0, 12.25, 0.5), [own])
+    rates = [
+        np.mean([len(components(z, t, minimum_ml, voxel_ml)[1]) for z in maps]) for t in thresholds
+    ]
+    return np.stack([thresholds, np.array(rates, dtype=float)])
+
+
 def describe(
     found: Sequence[Component], on_scan: Volume, calibration: Calibration, key: str
 ) -> tuple[Candidate, ...]:

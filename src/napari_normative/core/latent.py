@@ -1,10 +1,13 @@
-"""The cohort's latents: their Gaussian, draws from it, and whether they are in use."""
+"""The cohort's latents: their Gaussian, draws from it, its directions, whether they are used."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_normative.volume import FloatArray
 
@@ -61,14 +64,206 @@ class AggregatedPosterior:
         spread = (factor**2).sum() + (self.mean.astype(np.float64) ** 2).sum()
         return float(0.5 * (spread - self.mean.size) - np.log(scale).sum())
 
+    def sd(self) -> FloatArray:
+        """Return the standard deviation of each entry of a latent, shape of one latent."""
+        if self.cholesky.ndim == 2 and self.mean.ndim == 1:
+            sd: FloatArray = np.linalg.norm(self.cholesky.astype(np.float64), axis=1)
+            return sd.astype(np.float32)
+        return self.cholesky
+
+    def mean_kl_nats(self, log_variance: FloatArray) -> NDArray[np.float64]:
+        """Return the mean KL(q(z|x) || N(0, I)) over the cohort of each entry of a latent.
+
+        A model file holds the cohort's latents as their first two moments. These give
+        E[mean²] + E[variance] exactly; of E[log variance], the one other term, the value at a
+        typical scan has to stand for all.
+
+        Parameters
+        ----------
+        log_variance : float32 array, shape of one latent
+            Of q(z|x) where x is a typical scan: the template.
+        """
+        second = self.mean.astype(np.float64) ** 2 + self.sd().astype(np.float64) ** 2
+        return 0.5 * (second - 1 - log_variance)
+
     def distance(self, mean: FloatArray) -> float:
         """Return the Mahalanobis distance of a latent, over its expectation (1 is usual)."""
-        centred = (mean - self.mean).astype(np.float64)
-        if self.mean.ndim == 1:
-            white = np.linalg.solve(self.cholesky.astype(np.float64), centred)
-        else:
-            white = centred / np.maximum(self.cholesky, 1e-6)
-        return float(np.sqrt((white**2).mean()))
+        return float(np.sqrt((self.whiten(mean[None]) ** 2).mean()))
+
+    def whiten(self, latents: FloatArray) -> NDArray[np.float64]:
+        """Return latents (n, ...) in coordinates in which this Gaussian is N(0, I)."""
+        centred = (latents - self.mean).astype(np.float64)
+        if self.mean.ndim > 1:
+            return np.asarray(centred / np.maximum(self.cholesky, 1e-6))
+        return np.asarray(np.linalg.solve(self.cholesky.astype(np.float64), centred.T).T)
+
+
+@dataclass(frozen=True, eq=False)
+class People:
+    """Where the healthy people of a model lie among its latents, without names or sites.
+
+    A latent decodes to a blurred brain of its person (docs/decisions/0010).
+
+    Attributes
+    ----------
+    latents : float32 array, shape (n, Z)
+        Latent means, in an order that says nothing.
+    unseen : bool array, shape (n,)
+        Calibration people; the others trained the network.
+    """
+
+    latents: FloatArray
+    unseen: NDArray[np.bool_]
+
+    @classmethod
+    def anonymous(cls, training: FloatArray, unseen: FloatArray) -> People:
+        """Return people in the order of their latents' own numbers.
+
+        A shuffle by a seed could be undone by whoever knows the seed and the cohort's table.
+        Rounded to half precision, as a model file holds them.
+        """
+        latents = np.concatenate([training, unseen]).astype(np.float16).astype(np.float32)
+        split = np.repeat([False, True], [len(training), len(unseen)])
+        order = np.lexsort(latents.T[::-1])
+        return cls(latents[order], split[order])
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, NDArray[Any]], size: int) -> People | None:
+        """Read ``latent.people`` and ``latent.people_split``; None where the file has none.
+
+        Parameters
+        ----------
+        tensors : mapping
+        size : int
+            Z.
+
+        Raises
+        ------
+        ValueError
+            When one of the two is missing or does not fit.
+        """
+        names = ("latent.people", "latent.people_split")
+        if not any(name in tensors for name in names):
+            return None
+        latents, split = (tensors.get(name, np.zeros(0)) for name in names)
+        if latents.shape != (len(split), size) or split.dtype != np.uint8 or (split > 1).any():
+            raise ValueError("latent.people and latent.people_split do not fit")
+        return cls(latents.astype(np.float32), split.astype(bool))
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """Return what :meth:`of` reads."""
+        return {
+            "latent.people": self.latents.astype(np.float16),
+            "latent.people_split": self.unseen.astype(np.uint8),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """A direction of the latent space.
+
+    Attributes
+    ----------
+    index : int
+        Entry of a dense latent; of a spatial one the channel, moved in all cells together.
+    step : float32 array, shape of one latent
+        One standard deviation of the cohort along it.
+    kl_nats : float
+        Mean KL over the cohort, see :meth:`AggregatedPosterior.mean_kl_nats`.
+    variance_share : float or None
+        Its share of the variance of decoded volumes, 0 to 1; None when not measured.
+    """
+
+    index: int
+    step: FloatArray
+    kl_nats: float
+    variance_share: float | None = None
+
+
+def directions_of(posterior: AggregatedPosterior, log_variance: FloatArray) -> list[Direction]:
+    """Return the directions of a cohort's latents, largest mean KL first.
+
+    Parameters
+    ----------
+    posterior : AggregatedPosterior
+    log_variance : float32 array, shape of one latent
+        Of q(z|x) at a typical scan.
+    """
+    kl, sd = posterior.mean_kl_nats(log_variance), posterior.sd()
+    found = []
+    for index in range(len(kl)):
+        step = np.zeros_like(sd)
+        step[index] = sd[index]
+        found.append(Direction(index, step, float(kl[index].sum())))
+    return sorted(found, key=lambda d: -d.kl_nats)
+
+
+def draws_about(
+    levels: tuple[tuple[FloatArray, FloatArray], ...], n: int, seed: int, temperature: float = 1.0
+) -> Iterator[tuple[FloatArray, ...]]:
+    """Yield ``n`` draws from independent Gaussians, one level of latents each.
+
+    Parameters
+    ----------
+    levels : tuple of (mean, variance)
+        float32 arrays of one shape a level.
+    n, seed : int
+        The first draws of a seed are the same however many follow.
+    temperature : float
+        Scales the distance to the means; 0 gives the means.
+    """
+    random = np.random.default_rng(seed)
+    for _ in range(n):
+        yield tuple(
+            (m + temperature * np.sqrt(v) * random.standard_normal(m.shape)).astype(np.float32)
+            for m, v in levels
+        )
+
+
+def between(first: FloatArray, second: FloatArray, n: int) -> FloatArray:
+    """Return ``n`` latents from ``first`` to ``second`` on a straight line, both ends included.
+
+    A great circle about 0 is for draws from N(0, I) [1]_, whose norm hardly varies. Posterior
+    means lie about the cohort's mean, which is not 0, and nearer to it than the prior's shell;
+    a straight line needs no origin, and of a linear decoder it gives a plain cross-fade.
+
+    References
+    ----------
+    .. [1] White, Sampling generative networks, arXiv:1609.04468, 2016.
+    """
+    share = np.linspace(0, 1, n, dtype=np.float32).reshape(-1, *([1] * first.ndim))
+    return ((1 - share) * first + share * second).astype(np.float32)
+
+
+class RunningMoments:
+    """Mean and SD of arrays that pass by one at a time: none of them has to be kept.
+
+    References
+    ----------
+    .. [1] Welford, Technometrics 4:419-420, 1962.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._mean: NDArray[np.float64] = np.zeros(())
+        self._squares: NDArray[np.float64] = np.zeros(())
+
+    def add(self, values: NDArray[np.floating]) -> None:
+        """Take one array; all have one shape."""
+        if self.count == 0:
+            self._mean, self._squares = np.zeros(values.shape), np.zeros(values.shape)
+        self.count += 1
+        away = values - self._mean
+        self._mean += away / self.count
+        self._squares += away * (values - self._mean)
+
+    def mean(self) -> FloatArray:
+        """Return the mean so far."""
+        return self._mean.astype(np.float32)
+
+    def sd(self) -> FloatArray:
+        """Return the standard deviation so far, over ``count - 1``; 0 of a single array."""
+        return np.sqrt(self._squares / max(self.count - 1, 1)).astype(np.float32)
 
 
 @dataclass(frozen=True)

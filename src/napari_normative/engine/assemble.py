@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import numpy as np
 from napari_normative.core.calibration import Calibration
 from napari_normative.core.card import CalibrationFacts, ModelCard, TrainingFacts
 from napari_normative.core.config import ObjectiveConfig
-from napari_normative.core.latent import AggregatedPosterior, latent_health
+from napari_normative.core.latent import AggregatedPosterior, People, latent_health
 from napari_normative.core.score import ScoreConfig
 from napari_normative.engine.calibrate import calibrate, held_out
 from napari_normative.engine.likeness import Encode, healthy_range
@@ -61,6 +62,7 @@ def assemble(
     score: ScoreConfig,
     objective: ObjectiveConfig | None,
     flip: bool,
+    keep_people: bool = True,
 ) -> NormativeModel:
     """Calibrate a network on people who took no part in it, and write its card.
 
@@ -77,12 +79,15 @@ def assemble(
         None where nothing was optimised.
     flip : bool
         Calibration people count mirrored as well.
+    keep_people : bool
+        Write the people's latents into the model; see docs/decisions/0010.
     """
     tensors = {
         NETWORK_PREFIX + key: _shrunk(value.detach().cpu().numpy())
         for key, value in network.state_dict().items()
     }
-    latents, variances, encode = _applied(network, tensors, prepared, device)
+    encode, gaussians = _applied(network, tensors, prepared, device)
+    latents, variances = gaussians("train")
 
     def reconstruct(images: FloatArray) -> FloatArray:
         return np.stack([encode(image)[0] for image in images])
@@ -118,13 +123,16 @@ def assemble(
     )
     tensors.update(_statistics(prepared, calibration, posterior))
     tensors.update(healthy_range(prepared, encode, posterior).tensors())
+    if keep_people and latents.ndim == 2:  # spatial latents belong to crops, not to people
+        unseen, _ = gaussians("calibration-a", "calibration-b")
+        tensors.update(People.anonymous(latents, unseen).tensors())
     return NormativeModel(card, tensors)
 
 
 def _applied(
     network: Network, tensors: Tensors, prepared: PreparedCohort, device: str
-) -> tuple[FloatArray, FloatArray, Encode]:
-    """Put the weights in as they are stored; return training latents and what encodes a scan."""
+) -> tuple[Encode, Callable[..., tuple[FloatArray, FloatArray]]]:
+    """Put the weights in as they are stored; return what encodes a scan, and people's latents."""
     import torch
 
     stored = {k.removeprefix(NETWORK_PREFIX): torch.from_numpy(v) for k, v in tensors.items()}
@@ -138,14 +146,17 @@ def _applied(
             out = network.reconstruct(x, latent)
         return out[0, 0].float().cpu().numpy(), latent.mean[0].float().cpu().numpy()
 
-    means, variances = [], []
-    with torch.inference_mode():
-        for n in prepared.select("train"):
-            image = torch.from_numpy(prepared.images[n].astype(np.float32)).to(device)
-            latent = network.encode(image[None, None])
-            means.append(latent.mean[0].float().cpu().numpy())
-            variances.append(latent.log_variance[0].float().exp().cpu().numpy())
-    return np.stack(means), np.stack(variances), encode
+    def gaussians(*splits: str) -> tuple[FloatArray, FloatArray]:
+        means, variances = [], []
+        with torch.inference_mode():
+            for n in prepared.select(*splits):
+                image = torch.from_numpy(prepared.images[n].astype(np.float32)).to(device)
+                latent = network.encode(image[None, None])
+                means.append(latent.mean[0].float().cpu().numpy())
+                variances.append(latent.log_variance[0].float().exp().cpu().numpy())
+        return np.stack(means), np.stack(variances)
+
+    return encode, gaussians
 
 
 def _statistics(
@@ -160,6 +171,7 @@ def _statistics(
         "calibration.z_tail": calibration.z_tail.astype(np.float32),
         "calibration.scan_scores": calibration.scan_scores.astype(np.float32),
         "calibration.evidence": calibration.evidence.astype(np.float32),
+        "calibration.false_curve": calibration.false_curve.astype(np.float32),
         "latent.mean": posterior.mean,
         "latent.cholesky": posterior.cholesky.astype(np.float16),
     }

@@ -34,6 +34,8 @@ def baseline_model(
     label: Label,
     facts: TrainingFacts,
     device: str,
+    *,
+    keep_people: bool = True,
 ) -> NormativeModel:
     """Fit a baseline to a cohort and calibrate it with the preset's score.
 
@@ -47,6 +49,8 @@ def baseline_model(
     facts : TrainingFacts
         Of that model.
     device : str
+    keep_people : bool
+        As in :func:`napari_normative.engine.assemble.assemble`.
     """
     return assemble(
         fit_baseline(kind, prepared, flip=preset.augment.flip),
@@ -63,6 +67,7 @@ def baseline_model(
         score=score_of(kind, preset.score),
         objective=None,
         flip=preset.augment.flip,
+        keep_people=keep_people,
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_normative.core.calibration import Calibration, VoxelStatistics, z_tail
-from napari_normative.core.candidates import components, threshold_for_rate
+from napari_normative.core.candidates import components, false_curve, threshold_for_rate
 from napari_normative.core.card import HeldOut
 from napari_normative.core.metrics import bootstrap
 from napari_normative.core.score import ScoreConfig, anomaly_z, evidence_maps, scan_score
@@ -80,6 +80,7 @@ def calibrate(
         rate_low=rate.low,
         rate_high=rate.high,
         n=len(people),
+        false_curve=false_curve(found, threshold, score.minimum_ml, voxel_ml),
     )
 
 

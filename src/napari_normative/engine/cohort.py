@@ -44,7 +44,7 @@ class Person:
 
 
 def read_cohort(source: str | Path, *, seed: int = 0) -> list[Person]:
-    """Return the people of a folder, a glob pattern or a TSV table.
+    """Return the people of a folder, a glob pattern or a TSV table, split by person.
 
     A table needs the column ``path`` (relative to the table's folder) and may have
     ``subject``, ``site``, ``split`` and any others (``sex``, ``age``), which people can be
@@ -58,6 +58,20 @@ def read_cohort(source: str | Path, *, seed: int = 0) -> list[Person]:
     CohortError
         ``COH-001`` nothing found, ``COH-002`` a bad table, ``COH-003`` one person in two
         splits, ``COH-004`` too few people.
+    """
+    people, problems = list_people(source, seed=seed)
+    if problems:
+        raise problems[0]
+    return people
+
+
+def list_people(source: str | Path, *, seed: int = 0) -> tuple[list[Person], list[CohortError]]:
+    """Return everybody as :func:`read_cohort` does, and why they cannot be trained on.
+
+    Raises
+    ------
+    CohortError
+        ``COH-001`` nothing found, ``COH-002`` a bad table: there is nobody to list.
     """
     text = str(source)
     path = Path(text)
@@ -83,17 +97,21 @@ def read_cohort(source: str | Path, *, seed: int = 0) -> list[Person]:
         s or stem(p).split("_")[0] for s, p in zip(table["subject"], paths, strict=True)
     ]
     table["site"] = [s or p.parent.name for s, p in zip(table["site"], paths, strict=True)]
-    _check_splits(table, path.name)
+    _require_known_splits(table, path.name)
+    problems = _people_in_two_splits(table, path.name)
     _assign_splits(table, seed)
     named = ("subject", "site", "split")
     more = table.drop(columns=["path", *named]).to_dict("records")
     columns = (table[name].tolist() for name in named)
     people = [Person(*row) for row in zip(paths, *columns, more, strict=True)]
-    require_enough(people, path.name)
-    return people
+    try:
+        require_enough(people, path.name)
+    except CohortError as error:
+        problems.append(error)
+    return people, problems
 
 
-def require_enough(people: list[Person], name: str) -> None:
+def require_enough(people: Sequence[Person], name: str) -> None:
     """Raise ``COH-004`` unless every split has the people it needs."""
     for split, least in MINIMUM.items():
         found = len({p.subject for p in people if p.split == split})
@@ -178,7 +196,7 @@ def _read_table(path: Path) -> pd.DataFrame:
     return table
 
 
-def _check_splits(table: pd.DataFrame, name: str) -> None:
+def _require_known_splits(table: pd.DataFrame, name: str) -> None:
     wrong = sorted(set(table["split"]) - {*SPLITS, ""})
     if wrong:
         raise CohortError(
@@ -187,22 +205,29 @@ def _check_splits(table: pd.DataFrame, name: str) -> None:
             f"Use {', '.join(SPLITS)}, or leave the cell empty.",
             subject=name,
         )
+
+
+def _people_in_two_splits(table: pd.DataFrame, name: str) -> list[CohortError]:
     given = table[table["split"] != ""]
     twice = given.groupby("subject")["split"].nunique()
-    if (twice > 1).any():
-        raise CohortError(
+    if not (twice > 1).any():
+        return []
+    return [
+        CohortError(
             "COH-003",
             f"{int((twice > 1).sum())} people are in more than one split, first "
             f"{twice[twice > 1].index[0]}",
             "Give all scans of a person the same split.",
             subject=name,
         )
+    ]
 
 
 def _assign_splits(table: pd.DataFrame, seed: int) -> None:
     given = table[table["split"] != ""]
     known = dict(zip(given["subject"], given["split"], strict=True))
-    table["split"] = [known.get(subject, "") for subject in table["subject"]]
+    cells = zip(table["split"], table["subject"], strict=True)
+    table["split"] = [split or known.get(subject, "") for split, subject in cells]
     for _, group in table[table["split"] == ""].groupby("site", sort=True):
         subjects = sorted(set(group["subject"]))
         # Ordered by a keyed hash, so that adding people moves few of the others.

@@ -236,7 +236,7 @@ def run_network(
             a, b, c = (p.float().cpu().numpy() for p in parts)
         return a, b, c
 
-    return _on_device(work, model, device)
+    return on_device(work, model, device)
 
 
 def latent_kl_nats(model: NormativeModel, image: FloatArray, device: str) -> float:
@@ -251,7 +251,7 @@ def latent_kl_nats(model: NormativeModel, image: FloatArray, device: str) -> flo
             levels = model.network(name).levels(x)
             return sum(float(kl_divergence(level).sum()) for level in levels)
 
-    nats: float = _on_device(work, model, device)[0]
+    nats: float = on_device(work, model, device)[0]
     return nats
 
 
@@ -273,10 +273,10 @@ def decode(
                 images.append(np.where(inside, image, 0).astype(np.float32))
         return images
 
-    return _on_device(work, model, device)
+    return on_device(work, model, device)
 
 
-def _on_device(work: Any, model: NormativeModel, request: str) -> tuple[Any, DeviceNote]:
+def on_device(work: Any, model: NormativeModel, request: str) -> tuple[Any, DeviceNote]:
     """Run on the device asked for; when it cannot, on the CPU, and say so."""
     import torch
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -23,6 +24,7 @@ from napari_normative.core.vae import VAE, Latent
 from napari_normative.engine.cohort import groups
 from napari_normative.engine.prepared import PreparedCohort
 from napari_normative.engine.presets import Preset
+from napari_normative.engine.thumbnails import montage
 from napari_normative.errors import CancelledError, TrainingError
 from napari_normative.io.checkpoint import Tensors, newest_checkpoint, save_checkpoint
 
@@ -31,6 +33,8 @@ POINTS = 200
 """Points on the training curves."""
 HELD_OUT_CHECKS = 20
 """How often in a training the error on the calibration-a people is measured."""
+PICTURED = 3
+"""People who took no part in training, shown while it goes on."""
 LARGEST_SKIP = 3
 """Bad steps in a row before the weights are rolled back."""
 
@@ -75,6 +79,8 @@ class Trainee(pl.LightningModule):
         checkpoints: Path,
         report: Callable[[CurvePoint, float, float | None], None],
         cancel: Callable[[], bool],
+        show: Callable[[NDArray[np.uint8]], None] | None = None,
+        show_every_s: float = 15.0,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -83,12 +89,14 @@ class Trainee(pl.LightningModule):
         self.cohort, self.preset, self.seed = cohort, preset, seed
         self.max_minutes, self.checkpoints = max_minutes, checkpoints
         self.report, self.cancel = report, cancel
+        self.show, self.show_every_s = show, show_every_s
         self.step, self.minutes_before, self.bad_steps, self.rate_factor = 0, 0.0, 0, 1.0
         self.curves: list[CurvePoint] = []
         self.checks = 0
         self._held_out: float | None = None
         self._recent: list[Terms] = []
         self._started = self._saved = time.monotonic()
+        self._shown = -math.inf
         self._adam = torch.optim.AdamW(
             network.parameters(), lr=preset.rate, weight_decay=1e-4, betas=(0.9, 0.99)
         )
@@ -251,6 +259,16 @@ class Trainee(pl.LightningModule):
                 errors.append(float((error * mask).sum() / mask.sum()))
         self._held_out = float(np.mean(errors))
 
+    def _show_held_out(self, show: Callable[[NDArray[np.uint8]], None]) -> None:
+        """Show what the averaged network makes of a few calibration-a people; draws nothing."""
+        people = self.cohort.select("calibration-a")[:PICTURED]
+        images = self._batch(people)[0]
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            made = [self.average.reconstruct(image[None])[0, 0].cpu().numpy() for image in images]
+        seen = images[:, 0].cpu().numpy()
+        show(montage(list(seen), made, list(self.cohort.masks[people])))
+        self._shown = time.monotonic()
+
     def _recover(self, people: list[int]) -> None:
         """Skip a step that is not finite; roll back once; then stop and name the cases."""
         self.bad_steps += 1
@@ -275,6 +293,9 @@ class Trainee(pl.LightningModule):
         if due > self.checks or finished:
             self.checks = due
             self._check_held_out()
+        waited = time.monotonic() - self._shown
+        if self.show is not None and (finished or waited > self.show_every_s):
+            self._show_held_out(self.show)
         if (self.step % every == 0 or finished) and self._recent:
             terms = [torch.stack([t[i].float() for t in self._recent]).mean() for i in range(1, 5)]
             elbo, reconstruction, kl, active = (float(t) for t in terms)

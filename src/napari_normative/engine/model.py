@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from napari_normative.core.applicability import HealthyRange
 from napari_normative.core.calibration import Calibration
 from napari_normative.core.card import ModelCard
-from napari_normative.core.latent import AggregatedPosterior
+from napari_normative.core.latent import AggregatedPosterior, Direction, People
 from napari_normative.core.preprocess import Template
 from napari_normative.engine.detection import Detection
 from napari_normative.errors import GeometryMismatchError, ModelFileError
@@ -26,6 +26,7 @@ from napari_normative.volume import FloatArray, Volume
 
 if TYPE_CHECKING:
     from napari_normative.core.baselines import Network
+    from napari_normative.engine.explore import Order
 
 ScanLike: TypeAlias = str | Path | Volume | SpatialImage | tuple[NDArray[Any], Any]
 """A path, a Volume, a nibabel image, or an array with its voxel-to-world affine."""
@@ -65,6 +66,8 @@ class NormativeModel:
     calibration : Calibration
     posterior : AggregatedPosterior
     healthy_range : HealthyRange
+    people : People or None
+        Latents of the healthy people; None where the file was written without them.
     """
 
     def __init__(self, card: ModelCard, tensors: Tensors, digest: str = "unsaved") -> None:
@@ -72,6 +75,7 @@ class NormativeModel:
         self.digest = digest
         self._tensors = tensors
         self._networks: dict[str, Network] = {}
+        self.known_directions: dict[str, tuple[Direction, ...]] = {}
         self._lock = threading.Lock()
         self.template = self._read_template()
         self.calibration = self._read_calibration()
@@ -80,6 +84,10 @@ class NormativeModel:
             self._array("latent.mean").astype(np.float32),
             self._array("latent.cholesky").astype(np.float32),
         )
+        try:
+            self.people = People.of(tensors, self.posterior.mean.size)
+        except ValueError as error:
+            raise _unfit("latent.people", str(error)) from error
 
     @classmethod
     def load(cls, path: str | Path) -> NormativeModel:
@@ -179,7 +187,7 @@ class NormativeModel:
         """Return the volume of a latent on the model's grid, in model units, labelled synthetic."""
         from napari_normative.engine.infer import decode
 
-        return self._synthetic(decode(self, latent[None], device)[0][0], "decoded")
+        return self.synthetic(decode(self, latent[None], device)[0][0], "decoded")
 
     def sample(
         self, n: int, *, seed: int = 0, temperature: float = 1.0, device: str = "auto"
@@ -195,11 +203,48 @@ class NormativeModel:
             1 draws as the cohort is spread; less stays nearer to the average.
         device : str
         """
-        from napari_normative.engine.infer import decode
+        from napari_normative.engine.draws import prior_draws
 
-        latents = self.posterior.draw(n, seed, temperature)
-        images, _ = decode(self, latents, device)
-        return [self._synthetic(x, f"sample-{i}") for i, x in enumerate(images, start=1)]
+        return list(prior_draws(self, n, seed=seed, temperature=temperature, device=device).volumes)
+
+    def posterior_samples(
+        self,
+        scan: ScanLike,
+        n: int,
+        *,
+        seed: int = 0,
+        temperature: float = 1.0,
+        device: str = "auto",
+    ) -> list[Volume]:
+        """Return ``n`` healthy volumes the model holds possible for a scan, on the scan's grid.
+
+        Drawn from q(z|x); temperature 0 gives the reconstruction. In the scan's units.
+        """
+        from napari_normative.engine.draws import posterior_draws as draw
+
+        of = as_volume(scan)
+        return list(draw(self, of, n, seed=seed, temperature=temperature, device=device).volumes)
+
+    def interpolate(
+        self, first: ScanLike, second: ScanLike, n: int, *, device: str = "auto"
+    ) -> list[Volume]:
+        """Return ``n`` volumes from one scan's reconstruction to another's, on the model's grid."""
+        from napari_normative.engine.draws import interpolation
+
+        a, b = as_volume(first), as_volume(second)
+        return list(interpolation(self, a, b, n, device=device).volumes)
+
+    def directions(self, order: Order = "kl", *, device: str = "auto") -> tuple[Direction, ...]:
+        """Return the latent directions, the most used first; by KL or decoded variance."""
+        from napari_normative.engine.explore import directions
+
+        return directions(self, order, device=device)
+
+    def effect(self, direction: Direction, *, device: str = "auto") -> Volume:
+        """Return decode(+2 SD) - decode(-2 SD) along a direction, about the cohort's mean."""
+        from napari_normative.engine.explore import effect
+
+        return effect(self, direction, device=device)
 
     def network(self, device: str) -> Network:
         """Return the network on a device, built at the first call."""
@@ -232,7 +277,8 @@ class NormativeModel:
 
             torch.cuda.empty_cache()
 
-    def _synthetic(self, image: FloatArray, name: str) -> Volume:
+    def synthetic(self, image: FloatArray, name: str) -> Volume:
+        """Return an image (I, J, K) of the model's grid as a volume labelled synthetic."""
         made = Volume.from_array(image, self.card.preprocess.grid.affine, f"{name} (synthetic)")
         return dataclasses.replace(
             made, source=dataclasses.replace(made.source, warnings=("Synthetic.",))
@@ -274,7 +320,16 @@ class NormativeModel:
             rate_low=facts.rate_low,
             rate_high=facts.rate_high,
             n=facts.people,
+            false_curve=self._read_curve(),
         )
+
+    def _read_curve(self) -> NDArray[np.float64]:
+        curve = self._tensors.get("calibration.false_curve")
+        if curve is None:  # optional: older files have none
+            return np.zeros((2, 0))
+        if curve.ndim != 2 or len(curve) != 2 or (np.diff(curve[0]) <= 0).any():
+            raise _unfit("calibration.false_curve", "no rising thresholds with their rates")
+        return curve.astype(np.float64)
 
 
 @dataclass(frozen=True)

@@ -199,7 +199,12 @@ def row_picture(picture: NDArray[np.uint8], outline: Mask) -> str:
 
 
 def png_address(image: NDArray[np.uint8]) -> str:
-    """Return an RGB image, shape (rows, columns, 3), as a ``data:`` address.
+    """Return an RGB image, shape (rows, columns, 3), as a ``data:`` address."""
+    return "data:image/png;base64," + base64.b64encode(png_bytes(image)).decode()
+
+
+def png_bytes(image: NDArray[np.uint8]) -> bytes:
+    """Return an RGB image, shape (rows, columns, 3), as a PNG file.
 
     References
     ----------
@@ -212,13 +217,12 @@ def png_address(image: NDArray[np.uint8]) -> str:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check)
 
     lines = b"".join(b"\0" + line.tobytes() for line in np.ascontiguousarray(image))
-    file = (
+    return (
         b"\x89PNG\r\n\x1a\n"
         + chunk(b"IHDR", struct.pack(">IIBBBBB", columns, rows, 8, 2, 0, 0, 0))
         + chunk(b"IDAT", zlib.compress(lines, 9))
         + chunk(b"IEND", b"")
     )
-    return "data:image/png;base64," + base64.b64encode(file).decode()
 
 
 Place = Callable[[NDArray[np.float64]], NDArray[np.float64]]

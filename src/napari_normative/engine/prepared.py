@@ -250,10 +250,18 @@ def _wide(template: Template) -> Template:
 
 
 def _require_most(people: Sequence[Person], usable: dict[str, Person], refused: list[str]) -> None:
-    if len(usable) < (1 - LARGEST_LOSS) * len(people):
-        raise CohortError(
-            "COH-005",
-            f"{len(people) - len(usable)} of {len(people)} scans cannot be used; the first: "
-            f"{refused[0]}",
-            "Mend or remove them; every one is named in the log.",
-        )
+    error = too_many_refused(len(people), len(usable), refused)
+    if error is not None:
+        raise error
+
+
+def too_many_refused(people: int, usable: int, refused: Sequence[str]) -> CohortError | None:
+    """Return ``COH-005`` when more than a fifth of the scans cannot be used."""
+    if usable >= (1 - LARGEST_LOSS) * people:
+        return None
+    first = refused[0] if refused else "the same content more than once"
+    return CohortError(
+        "COH-005",
+        f"{people - usable} of {people} scans cannot be used; the first: {first}",
+        "Mend or remove them; every one is named in the log.",
+    )

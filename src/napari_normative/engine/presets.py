@@ -158,6 +158,23 @@ PRESETS: dict[str, Preset] = {
 """By name. ``brain-8mm`` trains in seconds: for tests and first looks."""
 
 
+def preset_named(preset: str | Preset) -> Preset:
+    """Return the preset of a name; a preset stays what it is.
+
+    Raises
+    ------
+    TrainingError
+        ``TRN-001``
+    """
+    if isinstance(preset, Preset):
+        return preset
+    if preset not in PRESETS:
+        raise TrainingError(
+            "TRN-001", f"there is no preset {preset!r}", f"Choose one of {', '.join(PRESETS)}."
+        )
+    return PRESETS[preset]
+
+
 def settings_from(words: Sequence[str], balance: str | None) -> dict[str, object]:
     """Return the changes that ``--set NAME=VALUE`` and ``--balance COLUMNS`` ask for.
 

@@ -19,7 +19,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from napari_normative.core.card import FORMAT, ModelCard
-from napari_normative.errors import ModelFileError
+from napari_normative.errors import ModelFileError, TrainingError
 from napari_normative.io.atomic import replace_files
 
 Tensors = dict[str, NDArray[np.generic]]
@@ -133,6 +133,24 @@ def newest_checkpoint(folder: Path) -> tuple[Tensors, dict[str, object]] | None:
             continue  # damaged: an older one serves
         return tensors, json.loads(text)
     return None
+
+
+def require_unused(folder: Path) -> None:
+    """Refuse a folder that holds checkpoints.
+
+    Raises
+    ------
+    TrainingError
+        ``TRN-005``
+    """
+    if newest_checkpoint(folder) is not None:
+        raise TrainingError(
+            "TRN-005",
+            "the work folder holds an unfinished or finished training",
+            "Resume it (--resume), choose another output file (or --workdir), or delete the "
+            "folder.",
+            subject=folder.parent.name,
+        )
 
 
 def _digest(tensors: Mapping[str, NDArray[np.generic]], text: str) -> str:

@@ -10,11 +10,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from napari_normative.errors import OutputError, VolumeFileError
+from filelock import FileLock, Timeout
+
+from napari_normative.errors import OutputError, TrainingError, VolumeFileError
 from napari_normative.io.nifti import find_volumes, stem
 
-_NUMBERED = re.compile(r"sample_\d+\.nii\.gz")
-"""Results of which an earlier run may have left more than this one makes."""
+_NUMBERED = re.compile(r"(sample_\d+|mean|sd)\.nii\.gz")
+"""Results that an earlier run may have left and this one does not make."""
 
 
 def expand_scans(scans: Iterable[Path], *, leave_out: Path) -> list[Path]:
@@ -103,6 +105,38 @@ def whole_folder(target: Path, marker: str) -> Iterator[Path]:
         raise _cannot_write(target, error) from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Keep other trainings out of a work folder; the system lets go when the process ends.
+
+    A process may claim a folder again that it holds.
+
+    Raises
+    ------
+    TrainingError
+        ``TRN-008`` if another process holds it.
+    OutputError
+        ``OUT-011`` if it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / "lock", timeout=0, is_singleton=True)
+        lock.acquire()
+    except Timeout as error:
+        raise TrainingError(
+            "TRN-008",
+            "another training is at work in this folder",
+            "Wait for it or stop it, or choose another output file.",
+            subject=folder.name,
+        ) from error
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _swap(fresh: Path, target: Path) -> None:

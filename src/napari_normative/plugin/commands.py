@@ -123,3 +123,31 @@ def draw_samples() -> None:
     from napari_normative.plugin import panels
 
     panels.draw_samples()
+
+
+def hide_overlay() -> None:
+    """Hide maps and candidates, or show them again."""
+    from napari_normative.plugin import panels
+
+    panels.hide_overlay()
+
+
+def flicker() -> None:
+    """Let scan and reconstruction take turns, or end it."""
+    from napari_normative.plugin import panels
+
+    panels.compare("flicker")
+
+
+def checkerboard() -> None:
+    """Mix scan and reconstruction in squares, or end it."""
+    from napari_normative.plugin import panels
+
+    panels.compare("checkerboard")
+
+
+def reset_window() -> None:
+    """Set the automatic grey-value window."""
+    from napari_normative.plugin import panels
+
+    panels.reset_window()

@@ -47,8 +47,15 @@ class Job(Protocol):
         """Ask it to stop; it ends with ``cancelled``."""
 
 
+class Repeater(Protocol):
+    """A call that is made again and again on the main thread."""
+
+    def stop(self) -> None:
+        """Make no further call."""
+
+
 class Runner(Protocol):
-    """Runs work and spreads main-thread steps."""
+    """Runs work, spreads main-thread steps and repeats calls."""
 
     def start(self, title: str, work: Work, listener: Listener) -> Job:
         """Start ``work(progress, cancelled)``."""
@@ -56,36 +63,49 @@ class Runner(Protocol):
     def spread(self, steps: Iterator[object]) -> None:
         """Take steps on the main thread, letting the window breathe between them."""
 
+    def repeat(self, interval_s: float, call: Callable[[], None]) -> Repeater:
+        """Call on the main thread at this interval until stopped."""
 
-def _outcome(work: Work, progress: Progress, cancelled: Cancelled) -> Callable[[Listener], None]:
-    """Do the work and return what to tell the listener."""
+
+def outcome_of(work: Work, progress: Progress, cancelled: Cancelled) -> tuple[str, Any]:
+    """Do the work; return which of the listener's last three to call, and with what."""
     try:
         result = work(progress, cancelled)
     except CancelledError:
-        return lambda listener: listener.cancelled()
+        return "cancelled", None
     except NormativeError as known:
-        error = known
-        return lambda listener: listener.failed(error)
+        return "failed", known
     except MemoryError:
-        out_of_memory = NormativeError(
+        return "failed", NormativeError(
             "JOB-002",
             "the computer ran out of memory",
             "Close other programs, or choose fewer samples or a smaller scan.",
             consequence="No layer was added.",
         )
-        return lambda listener: listener.failed(out_of_memory)
-    except Exception as unforeseen:  # noqa: BLE001 - a job must always end in one sentence
+    except Exception as error:  # noqa: BLE001 - a job must always end in one sentence
         _log.debug("job failed", exc_info=True)
-        wrapped = NormativeError(
-            "JOB-001",
-            f"an error that was not foreseen ({type(unforeseen).__name__}: {unforeseen})",
-            "Please report it with this message.",
-            consequence="No layer was added.",
-        )
-        return lambda listener: listener.failed(wrapped)
-    if cancelled():
-        return lambda listener: listener.cancelled()
-    return lambda listener: listener.done(result)
+        return "failed", unforeseen(error)
+    return ("cancelled", None) if cancelled() else ("done", result)
+
+
+def unforeseen(error: Exception) -> NormativeError:
+    """Return the sentence for an error that nobody thought of."""
+    return NormativeError(
+        "JOB-001",
+        f"an error that was not foreseen ({type(error).__name__}: {error})",
+        "Please report it with this message.",
+        consequence="No layer was added.",
+    )
+
+
+def conclude(listener: Listener, kind: str, value: Any) -> None:
+    """Call the one of the listener's last three that an outcome names."""
+    if kind == "done":
+        listener.done(value)
+    elif kind == "failed":
+        listener.failed(value)
+    else:
+        listener.cancelled()
 
 
 class _Finished:
@@ -98,7 +118,7 @@ class SynchronousRunner:
 
     def start(self, title: str, work: Work, listener: Listener) -> Job:
         """Run ``work`` to its end and tell the listener."""
-        _outcome(work, listener.progress, lambda: False)(listener)
+        conclude(listener, *outcome_of(work, listener.progress, lambda: False))
         return _Finished()
 
     def spread(self, steps: Iterator[object]) -> None:
@@ -106,13 +126,30 @@ class SynchronousRunner:
         for _ in steps:
             pass
 
+    def repeat(self, interval_s: float, call: Callable[[], None]) -> Repeater:
+        """Return something to stop: without an event loop there is no clock."""
+        return _NoClock()
+
+
+class _NoClock:
+    def stop(self) -> None:
+        """Do nothing: there is no clock."""
+
 
 class ThreadRunner:
     """Runs work in napari's pool of threads.
 
     The pool belongs to napari: closing the window or quitting asks the job to stop,
     and quitting waits for it.
+
+    Parameters
+    ----------
+    owner : QObject, optional
+        The window: timers end with it.
     """
+
+    def __init__(self, owner: Any = None) -> None:
+        self._owner = owner
 
     def start(self, title: str, work: Work, listener: Listener) -> Job:
         """Start ``work`` in a thread."""
@@ -122,7 +159,7 @@ class ThreadRunner:
             _Titled(title, work), _worker_class=_worker_class(), _ignore_errors=True
         )
         worker.signals.progressed.connect(listener.progress)
-        worker.signals.ended.connect(lambda tell: tell(listener))
+        worker.signals.ended.connect(lambda outcome: conclude(listener, *outcome))
         worker.start()
         return _WorkerJob(worker)
 
@@ -135,6 +172,29 @@ class ThreadRunner:
                 QTimer.singleShot(0, take)
 
         take()
+
+    def repeat(self, interval_s: float, call: Callable[[], None]) -> Repeater:
+        """Start a timer."""
+        from qtpy.QtCore import QTimer
+
+        timer = QTimer(self._owner)
+        timer.setInterval(round(1000 * interval_s))
+        timer.timeout.connect(call)
+        timer.start()
+        return _TimerRepeater(timer)
+
+
+class _TimerRepeater:
+    def __init__(self, timer: Any) -> None:
+        self._timer = timer
+
+    def stop(self) -> None:
+        """Stop and forget the timer, unless its window took it along."""
+        from qtpy.compat import isalive
+
+        if isalive(self._timer):  # type: ignore[no-untyped-call]
+            self._timer.stop()
+            self._timer.deleteLater()
 
 
 _END = object()
@@ -197,6 +257,7 @@ def _worker_class() -> type:
                     last_step, last_time = step, now
                     self.signals.progressed.emit(step, float(fraction))
 
-            self.signals.ended.emit(_outcome(self._titled.take(), progress, self._stop.is_set))
+            outcome = outcome_of(self._titled.take(), progress, self._stop.is_set)
+            self.signals.ended.emit(outcome)
 
     return _Worker

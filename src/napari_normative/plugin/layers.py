@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from napari_normative.plugin.geometry import AXIS_LABELS, DisplayGrid, display_grid, to_display
 from napari_normative.plugin.looks import (
+    MAGNITUDE,
+    SIGNED,
     candidate_features,
-    diverging_colormap,
+    colormap_of,
     image_limits,
-    magnitude_colormap,
     magnitude_limits,
     signed_limit,
 )
@@ -42,7 +43,16 @@ RECONSTRUCTION, RESIDUAL, LOCAL_VOLUME, ANOMALY_Z, ABS_Z, CANDIDATES, SAMPLE = (
     "candidates",
     "sample",
 )
-SIGNED_ROLES = frozenset({RESIDUAL, LOCAL_VOLUME, ANOMALY_Z})
+SAMPLES, SAMPLE_MEAN, SAMPLE_SD, INTERPOLATION, EXPLORER, EFFECT = (
+    "samples",
+    "mean of samples",
+    "SD of samples",
+    "interpolation",
+    "latent explorer",
+    "effect of a direction",
+)
+SYNTHETIC_ROLES = frozenset({SAMPLES, SAMPLE_MEAN, SAMPLE_SD, INTERPOLATION, EXPLORER, EFFECT})
+SIGNED_ROLES = frozenset({RESIDUAL, LOCAL_VOLUME, ANOMALY_Z, EFFECT})
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +104,13 @@ class LayerSpec:
 
     def as_tuple(self) -> tuple[NDArray[np.generic], dict[str, Any], str]:
         """Return the layer data tuple of the reader contract."""
-        return self.data, self.attributes, self.kind
+        return self.data, self.napari_attributes(), self.kind
+
+    def napari_attributes(self) -> dict[str, Any]:
+        """Return the attributes with colormaps of ours by value; specs cross processes by name."""
+        if "colormap" not in self.attributes:
+            return dict(self.attributes)
+        return {**self.attributes, "colormap": colormap_of(self.attributes["colormap"])}
 
 
 @dataclass(frozen=True)
@@ -229,12 +245,12 @@ def detection_layers(
             **attributes,
         )
 
-    def signed(volume: Volume, role: str, **attributes: Any) -> LayerSpec:
-        limit = signed_limit(volume.data)
+    def signed(volume: Volume, role: str, least: float = 0.0, **attributes: Any) -> LayerSpec:
+        limit = max(signed_limit(volume.data), least)
         return spec(
             volume,
             role,
-            colormap=diverging_colormap(),
+            colormap=SIGNED,
             contrast_limits=(-limit, limit),
             blending="translucent_no_depth",
             **attributes,
@@ -268,14 +284,15 @@ def detection_layers(
     if outputs.local_volume and detection.local_volume is not None:
         specs.append(signed(detection.local_volume, LOCAL_VOLUME, visible=False))
     if outputs.anomaly_z:
-        specs.append(signed(detection.anomaly_z, ANOMALY_Z, opacity=0.8))
+        # Full colour below the threshold would make the map of a healthy scan look diseased.
+        specs.append(signed(detection.anomaly_z, ANOMALY_Z, detection.threshold_z, opacity=0.8))
     if outputs.abs_z:
         magnitude = detection.anomaly_z.with_data(np.abs(detection.anomaly_z.data))
         specs.append(
             spec(
                 magnitude,
                 ABS_Z,
-                colormap=magnitude_colormap(),
+                colormap=MAGNITUDE,
                 contrast_limits=magnitude_limits(magnitude.data, detection.threshold_z),
                 blending="translucent_no_depth",
                 rendering="mip",
@@ -304,11 +321,12 @@ def _free_name(viewer: ViewerModel, name: str) -> str:
     return candidate
 
 
-def _update(layer: Any, spec: LayerSpec) -> None:
+def update(layer: Any, spec: LayerSpec) -> None:
     """Give a layer new values; what the person set by hand (visibility, opacity) stays."""
     layer.data = spec.data
-    layer.scale = spec.attributes["scale"]
-    layer.translate = spec.attributes["translate"]
+    for name in ("scale", "translate"):  # setting the same again would slice the layer again
+        if not np.array_equal(getattr(layer, name), spec.attributes[name]):
+            setattr(layer, name, spec.attributes[name])
     if spec.kind == "labels":
         layer.features = spec.attributes.get("features", {})
     else:
@@ -318,7 +336,7 @@ def _update(layer: Any, spec: LayerSpec) -> None:
 
 def add_spec(viewer: ViewerModel, spec: LayerSpec) -> Layer:
     """Add one layer under a name nobody has."""
-    attributes = {**spec.attributes, "name": _free_name(viewer, spec.attributes["name"])}
+    attributes = {**spec.napari_attributes(), "name": _free_name(viewer, spec.attributes["name"])}
     add = viewer.add_labels if spec.kind == "labels" else viewer.add_image
     layer: Layer = add(spec.data, **attributes)
     if spec.facts.role == CANDIDATES:
@@ -350,7 +368,7 @@ def place(viewer: ViewerModel, specs: Sequence[LayerSpec], *, replace_earlier: b
             and not is_edited(layer)
         ]
         if replace_earlier and earlier:
-            _update(earlier[-1], spec)
+            update(earlier[-1], spec)
             placed.append(earlier[-1])
         else:
             placed.append(add_spec(viewer, spec))

@@ -14,24 +14,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def diverging_colormap() -> Any:
-    """Return blue, transparent at zero, red."""
+SIGNED, MAGNITUDE = "normative signed", "normative magnitude"
+_COLOURS: dict[str, tuple[list[list[float]], list[float]]] = {
+    # Blue, transparent at zero, red.
+    SIGNED: ([[0, 0, 1, 1], [0, 0, 0, 0], [1, 0, 0, 1]], [0, 0.5, 1]),
+    # Transparent at zero, through orange to pale yellow.
+    MAGNITUDE: ([[0, 0, 0, 0], [1, 0.45, 0, 1], [1, 1, 0.7, 1]], [0, 0.6, 1]),
+}
+
+
+def colormap_of(name: Any) -> Any:
+    """Return the colormap of a name of ours; anything else as it is: napari knows it."""
+    if name not in _COLOURS:
+        return name
     from napari.utils.colormaps import Colormap
 
-    return Colormap(
-        [[0, 0, 1, 1], [0, 0, 0, 0], [1, 0, 0, 1]], controls=[0, 0.5, 1], name="normative signed"
-    )
-
-
-def magnitude_colormap() -> Any:
-    """Return transparent at zero, through orange to pale yellow."""
-    from napari.utils.colormaps import Colormap
-
-    return Colormap(
-        [[0, 0, 0, 0], [1, 0.45, 0, 1], [1, 1, 0.7, 1]],
-        controls=[0, 0.6, 1],
-        name="normative magnitude",
-    )
+    colours, controls = _COLOURS[name]
+    return Colormap(colours, controls=controls, name=name)
 
 
 def image_limits(data: NDArray[np.generic]) -> tuple[float, float]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +40,10 @@ class ModelShelf:
         self._loaded: NormativeModel | None = None
         self._loaded_key = ""
         self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Callable[[], ModelShelf], tuple[()]]:
+        """Arrive in another process as that process's own shelf, with what it has loaded."""
+        return engine_shelf, ()
 
     def choices(self) -> list[Choice]:
         """Return the packaged models and the recent files that still exist."""
@@ -89,8 +95,13 @@ class ModelShelf:
         return [p for p in map(Path, filter(lambda s: isinstance(s, str), stored)) if p.is_file()]
 
     def is_loaded(self, key: str) -> bool:
-        """Whether this model occupies memory now."""
+        """Whether this process holds this model."""
         return self._loaded is not None and self._loaded_key == key
+
+    @property
+    def loaded_key(self) -> str:
+        """Key of the model that is in this process's memory; empty for none."""
+        return self._loaded_key
 
     def load(self, key: str) -> NormativeModel:
         """Return the model, reading it if it is not the loaded one; in a job.
@@ -126,6 +137,12 @@ class ModelShelf:
         if self._loaded is not None:
             self._loaded.unload()
         self._loaded, self._loaded_key = None, ""
+
+
+@cache
+def engine_shelf() -> ModelShelf:
+    """Return the shelf of an engine process; its files are those that jobs name."""
+    return ModelShelf()
 
 
 def _described(card: ModelCard) -> str:

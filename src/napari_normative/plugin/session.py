@@ -11,6 +11,7 @@ from napari_normative.plugin.controllers.models import ModelsController
 from napari_normative.plugin.controllers.scans import ScansController
 from napari_normative.plugin.jobs import Runner, SynchronousRunner, ThreadRunner
 from napari_normative.plugin.models import ModelShelf
+from napari_normative.plugin.process import ProcessRunner
 from napari_normative.plugin.viewing import view_of
 
 
@@ -31,12 +32,10 @@ class Session:
     Parameters
     ----------
     viewer : napari Viewer or ViewerModel
-    runner : Runner
     """
 
-    def __init__(self, viewer: Any, runner: Runner) -> None:
+    def __init__(self, viewer: Any) -> None:
         self._viewer = weakref.ref(viewer)
-        self._runner = runner
         self._context: Context | None = None
         self._controllers: dict[type[Any], Any] = {}
         self.view = view_of(viewer)
@@ -46,9 +45,13 @@ class Session:
         """What the controllers work with; made when the first dock opens."""
         if self._context is None:
             viewer = self._viewer()
-            models = ModelsController(ModelShelf(), notify_error)
+            runner, engine = runners_for(viewer)
+            release = engine.release if isinstance(engine, ProcessRunner) else lambda: None
+            models = ModelsController(ModelShelf(), notify_error, release)
+            if isinstance(engine, ProcessRunner):
+                engine.on_loaded = models.engine_has
             scans = ScansController(viewer)
-            self._context = Context(self._viewer, self._runner, models, scans, notify_error)
+            self._context = Context(self._viewer, runner, engine, models, scans, notify_error)
         return self._context
 
     def get(self, kind: type[C]) -> C:
@@ -57,6 +60,19 @@ class Session:
             self._controllers[kind] = kind(self.context)
         made: C = self._controllers[kind]
         return made
+
+
+def runners_for(viewer: Any) -> tuple[Runner, Runner]:
+    """Return what runs light and heavy work: threads and a process, or without a window neither.
+
+    The process ends with the window.
+    """
+    if not hasattr(viewer, "window"):
+        return SynchronousRunner(), SynchronousRunner()
+    engine = ProcessRunner()
+    window = viewer.window._qt_window
+    window.destroyed.connect(engine.release)
+    return ThreadRunner(window), engine
 
 
 def notify_error(message: str) -> None:
@@ -79,7 +95,5 @@ def session_for(viewer: Any) -> Session:
     viewer = unwrapped(viewer)
     session = _SESSIONS.get(viewer)
     if session is None:
-        windowed = hasattr(viewer, "window")
-        session = Session(viewer, ThreadRunner() if windowed else SynchronousRunner())
-        _SESSIONS[viewer] = session
+        session = _SESSIONS[viewer] = Session(viewer)
     return session

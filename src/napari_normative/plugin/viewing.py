@@ -66,14 +66,18 @@ def sides_text(
 
 def is_open(viewer: Any) -> bool:
     """Whether a viewer can still take layers: its window, if it has one, was not closed."""
-    window = getattr(viewer, "window", None)
-    if window is None:
-        return True
+    return getattr(viewer, "window", None) is None or main_window(viewer) is not None
+
+
+def main_window(viewer: Any) -> Any | None:
+    """Return the Qt window of a viewer; None when it was closed or never was."""
+    # napari has no public sign of it: Window.close() deletes the attribute.
+    main = getattr(getattr(viewer, "window", None), "_qt_window", None)
+    if main is None:
+        return None
     from qtpy.compat import isalive
 
-    # napari has no public sign of it: Window.close() deletes the attribute.
-    main = getattr(window, "_qt_window", None)
-    return main is not None and bool(isalive(main))  # type: ignore[no-untyped-call]
+    return main if isalive(main) else None  # type: ignore[no-untyped-call]
 
 
 class ViewController:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from napari_normative.errors import ModelFileError, NormativeError
+from napari_normative.errors import NormativeError
 from napari_normative.plugin.controllers.base import Context, JobController
 from napari_normative.plugin.layers import CANDIDATES, Outputs, origin_of, place
 from napari_normative.plugin.sources import geometry_lines
 from napari_normative.plugin.state.anomaly import AnomalyRequests, AnomalyState
 from napari_normative.plugin.viewing import is_open
-from napari_normative.plugin.work.detection import Detect, Draw, JobResult
+from napari_normative.plugin.work.detection import Detect, JobResult
 
-DEFAULT_SAMPLES = 4
 REFUSED = "PRE-004"
 """The one refusal that a person may overrule."""
 
@@ -106,19 +105,6 @@ class AnomalyController(JobController):
             state.samples, state.seed, outputs, state.force,
         )  # fmt: skip
         self._start(f"Anomaly map of {scan.name}", work, self._on_done)
-
-    def draw_samples(self) -> None:
-        """Draw synthetic volumes from the chosen model, on the model's own grid."""
-        state, models = self.state, self.context.models
-        if state.running:
-            return
-        if not models.state.model:
-            self._fail(ModelFileError("MOD-020", "no model was chosen", "Choose a model first."))
-            return
-        count = state.samples or DEFAULT_SAMPLES
-        chosen = models.state
-        work = Draw(models.shelf, chosen.model, chosen.device, models.name, count, state.seed)
-        self._start(f"Samples of {models.name}", work, self._on_done)
 
     def _on_failed(self, error: NormativeError) -> None:
         self.state.refused = error.code == REFUSED

@@ -18,10 +18,19 @@ class ModelsController:
     ----------
     shelf : ModelShelf
     notify : callable of (message)
+    release : callable
+        Frees what the engine's process holds.
     """
 
-    def __init__(self, shelf: ModelShelf, notify: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        shelf: ModelShelf,
+        notify: Callable[[str], None],
+        release: Callable[[], None] = lambda: None,
+    ) -> None:
         self.shelf = shelf
+        self._release = release
+        self._in_engine = ""
         self.state, self.requests = ModelsState(), ModelsRequests()
         self._notify = notify
         self._jobs = 0
@@ -53,7 +62,8 @@ class ModelsController:
         """Free the memory of the loaded model, unless a job uses it."""
         if not self.state.busy:
             self.shelf.unload()
-            self.state.loaded = False
+            self._release()
+            self.engine_has("")
 
     def ran_on(self, devices: Sequence[str], line: str) -> None:
         """Say what a job learnt of the machine: its devices, and which one worked and why."""
@@ -70,7 +80,16 @@ class ModelsController:
         """Note that a job is over, and whether the model is in memory now."""
         self._jobs -= 1
         self.state.busy = self._jobs > 0
-        self.state.loaded = self.shelf.is_loaded(self.state.model)
+        self._refresh_loaded()
+
+    def engine_has(self, key: str) -> None:
+        """Note which model the engine's process holds; empty for none."""
+        self._in_engine = key
+        self._refresh_loaded()
+
+    def _refresh_loaded(self) -> None:
+        key = self.state.model
+        self.state.loaded = bool(key) and (self.shelf.is_loaded(key) or self._in_engine == key)
 
     @property
     def name(self) -> str:
@@ -80,4 +99,4 @@ class ModelsController:
 
     def _on_model(self, key: str) -> None:
         self.state.model_line = self.shelf.line(key)
-        self.state.loaded = self.shelf.is_loaded(key)
+        self._refresh_loaded()

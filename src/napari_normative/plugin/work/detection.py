@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING
 from napari_normative.errors import CancelledError
 from napari_normative.plugin.jobs import Cancelled, Progress
 from napari_normative.plugin.layers import (
-    SAMPLE,
     LayerSpec,
     Outputs,
     detection_layers,
-    spec_of,
 )
-from napari_normative.plugin.looks import image_limits
 from napari_normative.plugin.models import ModelShelf
 from napari_normative.plugin.sources import Snapshot, mask_on, volume_of
 
@@ -93,41 +90,6 @@ class Detect:
         device_line = f"{told['device']}: {told['device_reason']}"
         words = summary_text(detection)
         return JobResult(specs, self.models.devices(), device_line, words, detection)
-
-
-@dataclass(frozen=True, eq=False)
-class Draw:
-    """Draw synthetic volumes from a model."""
-
-    models: ModelShelf
-    model: str
-    device: str
-    name: str
-    count: int
-    seed: int
-
-    def __call__(self, progress: Progress, cancelled: Cancelled) -> JobResult:
-        """Do it, and prepare the layers."""
-        progress("loading the model", 0.0)
-        model = self.models.load(self.model)
-        if cancelled():
-            raise CancelledError
-        progress("drawing samples", 0.1)
-        volumes = model.sample(self.count, seed=self.seed, device=self.device)
-        specs = [
-            spec_of(
-                [volume],
-                f"{self.name} · sample {number} (synthetic)",
-                f"{SAMPLE} {number}",
-                origin=f"model:{model.digest}",
-                colormap="gray",
-                contrast_limits=image_limits(volume.data),
-                visible=number == 1,
-            )
-            for number, volume in enumerate(volumes, start=1)
-        ]
-        text = f"{len(volumes)} synthetic volumes of {self.name}, seed {self.seed}"
-        return JobResult(specs, self.models.devices(), "", text)
 
 
 def summary_text(detection: Detection) -> str:
