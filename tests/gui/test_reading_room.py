@@ -253,8 +253,8 @@ def test_moving_the_mouse_is_cheap_and_tells_place_and_values(
 
 
 def test_the_mouse_over_the_picture_is_followed(window, qtbot, scan_path):
-    (layer,) = window.open(scan_path, plugin=PLUGIN)
-    dock, controller = open_dock(window, qtbot)
+    window.open(scan_path, plugin=PLUGIN)
+    dock, _ = open_dock(window, qtbot)
     canvas = window.window._qt_viewer.canvas.native
     for x in (0.4, 0.6):
         at = QPointF(x * canvas.width(), 0.5 * canvas.height())
