@@ -68,7 +68,8 @@ def split_rows(
 ) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
     """Return header and cells of the split preview."""
     rows = tuple((row.group, *map(str, row.people), str(sum(row.people))) for row in split)
-    return ("People of", *SPLITS, "all"), rows
+    short = [name.replace("calibration-", "calib. ") for name in SPLITS]
+    return ("People of", *short, "all"), rows
 
 
 def show_training(state: TrainingState, training: Training, *, curves: bool) -> None:
