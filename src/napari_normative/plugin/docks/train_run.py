@@ -266,5 +266,5 @@ class RunPage(QWidget):
             smooth = Qt.TransformationMode.SmoothTransformation
             self.montage.setPixmap(picture.scaledToWidth(MONTAGE_WIDTH, smooth))
         self.montage.setVisible(shown)
-        words = "People who take no part (their right on the left): axial scan and reconstruction, then coronal"
+        words = "People who take no part, their right on the left: scan and reconstruction, twice"
         tell(self.montage_title, words if shown else "")
