@@ -14,6 +14,8 @@ from napari_normative.plugin.state.training import FIGURES
 Curves = tuple[tuple[str, tuple[float, ...], tuple[float, ...]], ...]
 _COLOURS = ("#56b4e9", "#e69f00", "#cc79a7", "#009e73", "#f0e442")
 ROW_HEIGHT = 108
+BREATH_MS = 40
+"""Between two plots that are made, so that the window draws and listens."""
 
 
 class CurvesView(QWidget):
@@ -52,8 +54,7 @@ class CurvesView(QWidget):
         board.ci.layout.setContentsMargins(0, 0, 0, 0)
         board.ci.setSpacing(2)
         self._column.addWidget(board)
-        for place in range(len(FIGURES)):
-            QTimer.singleShot(30 * place, partial(self._add, place))
+        QTimer.singleShot(BREATH_MS, partial(self._add, 0))
 
     def _add(self, place: int) -> None:
         if not isalive(self):
@@ -79,3 +80,5 @@ class CurvesView(QWidget):
         line = self._lines[field] = plot.plot([], [], pen=pen, symbol=marks, symbolSize=3)
         shown = {known: (steps, values) for known, steps, values in self._shown}
         line.setData(*shown.get(field, ((), ())))
+        if place + 1 < len(FIGURES):
+            QTimer.singleShot(BREATH_MS, partial(self._add, place + 1))
