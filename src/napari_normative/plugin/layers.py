@@ -324,8 +324,9 @@ def _free_name(viewer: ViewerModel, name: str) -> str:
 def update(layer: Any, spec: LayerSpec) -> None:
     """Give a layer new values; what the person set by hand (visibility, opacity) stays."""
     layer.data = spec.data
-    layer.scale = spec.attributes["scale"]
-    layer.translate = spec.attributes["translate"]
+    for name in ("scale", "translate"):  # setting the same again would slice the layer again
+        if not np.array_equal(getattr(layer, name), spec.attributes[name]):
+            setattr(layer, name, spec.attributes[name])
     if spec.kind == "labels":
         layer.features = spec.attributes.get("features", {})
     else:

@@ -33,6 +33,7 @@ class ReadingController:
         self.threshold = ThresholdPart(self.subject)
         self.compare = ComparePart(self.subject)
         self._layout: LayoutController | None = None
+        self._point: tuple[float, ...] = ()
         requests = self.requests
         requests.reset_window.connect(self.window.reset)
         requests.reset_threshold.connect(self.threshold.reset)
@@ -43,8 +44,8 @@ class ReadingController:
         if viewer is not None:
             viewer.layers.events.inserted.connect(self.refresh)
             viewer.layers.events.removed.connect(self.refresh)
-            viewer.cursor.events.position.connect(self._on_place)
-            viewer.dims.events.point.connect(self._on_place)
+            viewer.cursor.events.position.connect(self._on_mouse)
+            viewer.dims.events.point.connect(self._on_point)
             viewer.mouse_drag_callbacks.append(self._drag)
         self._on_scans()
 
@@ -79,13 +80,28 @@ class ReadingController:
         if viewer is not None:
             self.state.readout = read_at(viewer.layers, point, self.subject.scan)
 
-    def _on_place(self, *_: object) -> None:
+    def _on_mouse(self, *_: object) -> None:
+        viewer = self.context.viewer()
+        # In 3D the mouse is on no particular voxel.
+        if viewer is not None and viewer.dims.ndisplay == 2:
+            self.read(tuple(viewer.cursor.position))
+
+    def _on_point(self, *_: object) -> None:
+        """Read where the planes jumped to; scrolling on leaves the mouse where it is."""
         viewer = self.context.viewer()
         if viewer is None:
             return
-        # In 3D the mouse is on no particular voxel.
-        pointed = viewer.mouse_over_canvas and viewer.dims.ndisplay == 2
-        self.read(tuple(viewer.cursor.position if pointed else viewer.dims.point))
+        before, self._point = self._point, tuple(viewer.dims.point)
+        place = list(viewer.cursor.position)
+        scrolled = len(before) == len(self._point) == len(place) and all(
+            before[axis] == self._point[axis] for axis in viewer.dims.displayed
+        )
+        if not (scrolled and viewer.mouse_over_canvas and viewer.dims.ndisplay == 2):
+            self.read(self._point)
+            return
+        for axis in viewer.dims.not_displayed:
+            place[axis] = self._point[axis]
+        self.read(tuple(place))
 
     def _drag(self, viewer: Any, event: Any) -> Iterator[None]:
         yield from self.window.drag(viewer, event)
