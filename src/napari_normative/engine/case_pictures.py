@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from scipy import ndimage
 from napari_normative.core.candidates import Candidate
 from napari_normative.core.card import RESEARCH_USE
 from napari_normative.core.limits import image_limits, signed_limit
-from napari_normative.engine.planes import AXIAL, VIEWS, Frame, View, sample
+from napari_normative.engine.planes import AXIAL, SAGITTAL, VIEWS, Frame, View, sample
 from napari_normative.volume import Mask, Volume
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ SKIPPED = 0.14
 """Share of the frame above and below that the overview leaves out: little lies there."""
 COLUMNS = ("scan", "pseudo-healthy", "scan with z")
 
-_WORDS = (("L", "R"), ("P", "A"), ("I", "S"))
 _GAP, _STRIP, _TICK = 4, 22, 7
 
 
@@ -111,11 +110,12 @@ def key_image(shown: Shown, candidate: Candidate) -> Picture:
     the candidate's outline; all at one scale.
     """
     place = np.array(candidate.centroid_mm)
-    width = max(shown.frame.shape(view)[1] for view in VIEWS)
+    shown = replace(shown, frame=shown.frame.square())
     rows = []
     for view in VIEWS:
-        panels = [_widened(p, width) for p in shown.row(view, place, candidate.label)]
+        panels = shown.row(view, place, candidate.label)
         rows.append([_marked(p, shown.frame, view, place, ticks=True) for p in panels])
+    width = rows[0][0].shape[1]
     body = _stack([_beside(row) for row in rows])
     return _framed(body, [(n * (width + _GAP) + width / 2, name) for n, name in enumerate(COLUMNS)])
 
@@ -151,7 +151,9 @@ def colour_bar(limit_z: float, threshold_z: float) -> Picture:
     for sign in (-1, 1):
         x = edge + (sign * threshold_z / limit_z + 1) / 2 * (width - 2 * edge)
         draw.line([(x, 16), (x, 38)], fill=(0, 0, 0), width=2)
-    _write(draw, (width / 2, 8), f"z; the marks are the threshold ±{threshold_z:.1f}", 13, dark=True)
+    _write(
+        draw, (width / 2, 8), f"z; the marks are the threshold ±{threshold_z:.1f}", 13, dark=True
+    )
     return np.asarray(image)
 
 
@@ -167,19 +169,21 @@ def _marked(
     """Return a picture with its sides, height, scale and, with ``ticks``, the place."""
     image, draw = _canvas(panel)
     rows, columns = panel.shape[:2]
-    left, right, top, bottom = view.edges
+    left, right, top, bottom = tuple(view.edges)
     inset = 14
     _write(draw, (inset, rows / 2), left, 15)
     _write(draw, (columns - inset, rows / 2), right, 15)
     _write(draw, (columns / 2, inset + 2), top, 15)
     _write(draw, (columns / 2, rows - inset), bottom, 15)
     at = float(place_mm[view.normal])
-    word = _WORDS[view.normal][round(at) >= 0]
-    _write(draw, (6, 11), f"{word} {abs(round(at))} mm", 12, anchor="lm")
+    _write(draw, (6, 11), f"{'xyz'[view.normal]} {round(at)} mm", 12, anchor="lm")
+    if view is SAGITTAL:  # its edges do not say which side of the patient it is
+        aside = round(at - frame.middle_mm[0])
+        side = f"{abs(aside)} mm {'R' if aside >= 0 else 'L'} of middle"
+        _write(draw, (6, 27), side, 12, anchor="lm")
     _scale(draw, frame.pixel_mm, rows, columns)
     if ticks:
         row, column = frame.pixel_of(view, place_mm)
-        column += (columns - frame.shape(view)[1]) // 2
         for line in (
             [(column, 0), (column, _TICK)],
             [(column, rows - 1 - _TICK), (column, rows - 1)],
@@ -210,11 +214,6 @@ def _framed(body: Picture, names: list[tuple[float, str]]) -> Picture:
     notice = f"{RESEARCH_USE} Patient's right is on the left in axial and coronal planes."
     _write(draw, (2, image.height - _STRIP / 2), notice, 12, anchor="lm", dark=True)
     return np.asarray(image)
-
-
-def _widened(panel: Picture, width: int) -> Picture:
-    left = (width - panel.shape[1]) // 2
-    return np.pad(panel, ((0, 0), (left, width - panel.shape[1] - left), (0, 0)))
 
 
 def _beside(panels: list[Picture]) -> Picture:
@@ -248,7 +247,13 @@ def _write(
     """Write white text with a black edge, readable on any grey, or dark text on paper."""
     ink, edge = ((20, 20, 20), 0) if dark else ((255, 255, 255), 1)
     draw.text(
-        at, text, fill=ink, font=_font(size), anchor=anchor, stroke_width=edge, stroke_fill=(0, 0, 0)
+        at,
+        text,
+        fill=ink,
+        font=_font(size),
+        anchor=anchor,
+        stroke_width=edge,
+        stroke_fill=(0, 0, 0),
     )
 
 

@@ -87,12 +87,17 @@ def case_report(
     notes : sequence of str
         What a reader changed or wants to be known, in sentences.
     """
-    parts = [f'<p class="notice">{escape(RESEARCH_USE)}</p>', f"<h1>{title_of(detection, name)}</h1>"]
+    parts = [
+        f'<p class="notice">{escape(RESEARCH_USE)}</p>',
+        f"<h1>{title_of(detection, name)}</h1>",
+    ]
     for section in case_sections(detection, card=card, notes=notes):
         heading, body = escape(section.title), section.html
         if section.picture is not None:
             wide = section.picture.shape[1]
-            body += f'<p><img alt="{heading}" width="{wide}" src="{png_address(section.picture)}"></p>'
+            body += (
+                f'<p><img alt="{heading}" width="{wide}" src="{png_address(section.picture)}"></p>'
+            )
         if section.folded:
             parts.append(f"<details><summary><b>{heading}</b></summary>{body}</details>")
         else:
@@ -141,14 +146,17 @@ def case_sections(
     sections = [
         Section("", _result(detection)),
         Section("Notes of the reader", sentences(notes)) if notes else None,
-        Section("What the map was warned of", sentences(detection.warnings))
-        if detection.warnings
-        else None,
-        Section("Findings", _findings(detection)),
+        Section("Warnings", sentences(detection.warnings)) if detection.warnings else None,
+        Section("Findings", _findings(shown, detection)),
         Section("Overview", _legend(shown, detection), overview(shown), own_page=True),
         Section("", "", colour_bar(shown.limit_z, detection.threshold_z)),
         *(
-            Section(f"Finding {c.rank}", f"<p>{_finding(c)}</p>", key_image(shown, c), own_page=True)
+            Section(
+                f"Finding {c.rank}",
+                f"<p>{_finding(shown, c)}</p>",
+                key_image(shown, c),
+                own_page=True,
+            )
             for c in found[:MOST_PICTURED]
         ),
         Section("Does the model fit this scan?", _applicability(detection), own_page=True),
@@ -185,19 +193,19 @@ def _result(detection: Detection) -> str:
     return _pairs(rows)
 
 
-def _findings(detection: Detection) -> str:
+def _findings(shown: Shown, detection: Detection) -> str:
     if not detection.candidates:
         return (
             f"<p>No group of voxels lies beyond the threshold |z| &gt; {detection.threshold_z:.3g}."
             " That is no proof of health.</p>"
         )
-    heads = ["rank", "than expected", "place (centroid)", "right, anterior, superior (mm)"]
+    heads = ["rank", "than expected", "place, from the middle", "x, y, z (mm)"]
     heads += ["peak z", "mean z", "volume (ml)", "p"]
     rows = [
         [
             str(c.rank),
             _direction(c),
-            describe_place(c.centroid_mm),
+            _place(shown, c),
             ", ".join(f"{v:.1f}" for v in c.centroid_mm),
             f"{c.peak_z:+.2f}",
             f"{c.mean_z:+.2f}",
@@ -208,8 +216,9 @@ def _findings(detection: Detection) -> str:
     ]
     note = (
         "<p><small>p: share of healthy calibration scans whose strongest finding has at least "
-        "this evidence. Places are in the scan's own world, mm from its origin; left is the "
-        "patient's left.</small></p>"
+        "this evidence. Places are those of centroids: in words from the middle of what was "
+        "judged, left is the patient's left; x (right), y (anterior), z (superior) from the origin "
+        "of the scan, which may lie anywhere.</small></p>"
     )
     more = len(detection.candidates) - MOST_PICTURED
     if more > 0:
@@ -217,13 +226,19 @@ def _findings(detection: Detection) -> str:
     return table(heads, rows, text=4) + note
 
 
-def _finding(c: Candidate) -> str:
+def _finding(shown: Shown, c: Candidate) -> str:
     return (
         f"{_direction(c).capitalize()} than expected, {c.volume_mm3 / 1000:.2f} ml at "
-        f"{describe_place(c.centroid_mm)}; peak z {c.peak_z:+.2f}, mean z {c.mean_z:+.2f}, "
+        f"{_place(shown, c)} from the middle; peak z {c.peak_z:+.2f}, mean z {c.mean_z:+.2f}, "
         f"p {c.p:.3g}. Yellow: its outline, and at the edges where its centroid lies; grey: "
         "other findings."
     )
+
+
+def _place(shown: Shown, c: Candidate) -> str:
+    """Return on which side of the patient it lies; the scan's origin need not be in the middle."""
+    from_middle = zip(c.centroid_mm, shown.frame.middle_mm, strict=True)
+    return describe_place(a - b for a, b in from_middle)
 
 
 def _direction(c: Candidate) -> str:
@@ -242,18 +257,18 @@ def _legend(shown: Shown, detection: Detection) -> str:
 
 def _applicability(detection: Detection) -> str:
     record = detection.provenance.get("applicability", {})
-    rows, remedies = [], []
+    rows = []
     for check in record.get("checks", ()):
         bound, form = _LIMITS.get(check["name"], ("limit", "{:.3g}"))
         expected = f"{bound} {form.format(check['expected'])}"
         verdict = _VERDICTS[check["status"]]
-        rows.append([escape(check["name"]), form.format(check["found"]), expected, verdict])
-        if check["status"] != "ok":
-            remedies.append(f"{check['name'].capitalize()}: {check['what']}. {check['remedy']}")
+        values = [form.format(check["found"]), expected, verdict]
+        rows.append([escape(check["name"]), *values, escape(check["remedy"])])
     if not rows:
         return "<p>Nothing was checked.</p>"
-    made = table(["question", "found", "expected", "verdict"], rows)
-    return made + (sentences(remedies) if remedies else "")
+    remedy = "what helps" if any(row[-1] for row in rows) else ""
+    heads = ["question", "found", "expected", "verdict", remedy]
+    return f'<div class="pairs">{table(heads, rows, text=5)}</div>'
 
 
 def _scan(detection: Detection) -> str:
@@ -277,7 +292,9 @@ def _model(detection: Detection, card: ModelCard | None) -> str:
     if card is not None:
         rows.append(["beside simple baselines", escape(card.verdict())])
         least = 1 / (1 + card.calibration.people)
-        rows.append(["healthy scans for p", f"{card.calibration.people}; no p is below {least:.2g}"])
+        rows.append(
+            ["healthy scans for p", f"{card.calibration.people}; no p is below {least:.2g}"]
+        )
     rows.append(["SHA-256", f"<code>{escape(told.get('sha256', 'not recorded'))}</code>"])
     return _pairs(rows)
 

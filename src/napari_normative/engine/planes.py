@@ -6,7 +6,7 @@ are, and lie along the world's axes, whatever the scan's tilt and order of axes 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -57,11 +57,15 @@ class Frame:
     low_mm, high_mm : tuple of 3 floats
         Right, anterior, superior.
     pixel_mm : float
+    middle_mm : tuple of 3 floats
+        Centroid of what was scored. Scans may have their origin anywhere, so that only from
+        here left and right mean a side of the patient.
     """
 
     low_mm: tuple[float, float, float]
     high_mm: tuple[float, float, float]
     pixel_mm: float
+    middle_mm: tuple[float, float, float]
 
     @classmethod
     def around(cls, scan: Volume, mask: Mask, longest_px: int) -> Frame:
@@ -79,16 +83,26 @@ class Frame:
         # Every second millimetre is enough to find the edges.
         i, j, k = (max(1, round(2 / mm)) for mm in scan.spacing_mm)
         index = np.argwhere(mask[::i, ::j, ::k]) * (i, j, k)
-        low, high = field_low, field_high
+        low, high, middle = field_low, field_high, ends.mean(axis=0)
         if index.size:
             points = index @ scan.affine[:3, :3].T + scan.affine[:3, 3]
+            middle = points.mean(axis=0)
             low = np.maximum(points.min(axis=0) - MARGIN_MM, field_low)
             high = np.minimum(points.max(axis=0) + MARGIN_MM, field_high)
         short = np.maximum(LEAST_MM - (high - low), 0) / 2
         low, high = low - short, high + short
         pixel_mm = float((high - low).max()) / longest_px
-        (a, b, c), (d, e, f) = low.tolist(), high.tolist()
-        return cls((a, b, c), (d, e, f), pixel_mm)
+        return cls(_three(low), _three(high), pixel_mm, _three(middle))
+
+    def square(self) -> Frame:
+        """Return the frame with its shorter horizontal side as long as the longer one.
+
+        Pictures of all views are equally wide then.
+        """
+        low, high = np.array(self.low_mm), np.array(self.high_mm)
+        grow = np.zeros(3)
+        grow[:2] = ((high - low)[:2].max() - (high - low)[:2]) / 2
+        return replace(self, low_mm=_three(low - grow), high_mm=_three(high + grow))
 
     def shape(self, view: View) -> tuple[int, int]:
         """Rows and columns of a view's picture."""
@@ -118,6 +132,11 @@ class Frame:
             self.high_mm[view.across] - (np.arange(columns) + 0.5) * self.pixel_mm
         )
         return points
+
+
+def _three(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    a, b, c = values.tolist()
+    return a, b, c
 
 
 def sample(
