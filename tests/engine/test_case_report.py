@@ -218,6 +218,17 @@ def test_the_overview_goes_from_below_to_above() -> None:
     assert areas[0] > 1.5 * areas[5] > 2 * areas[10]
 
 
+def test_a_lower_threshold_is_said_and_makes_no_colour_stronger() -> None:
+    found = planted()
+    own = {**found.provenance, "parameters": {"threshold_z": 5.7}}
+    calm = found.scan.with_data(found.anomaly_z.data * 0.1)
+    found = dataclasses.replace(found, provenance=own, anomaly_z=calm, threshold_z=3.5)
+    assert Shown.of(found).limit_z == 5.7
+    page = case_report(found)
+    assert "3.5 (the model's own is 5.7)" in page
+    assert "full colour at |z| = 5.7" in page
+
+
 @pytest.mark.parametrize(
     ("p", "words"),
     [(0.0303, "about 3 in 100"), (0.515, "about 52 in 100"), (0.004, "fewer than 1 in 100")],
@@ -230,5 +241,5 @@ def test_the_file_is_whole_or_not_at_all(tmp_path: Path) -> None:
     path = save_case_report(planted(), tmp_path / "report.html")
     assert path.read_text(encoding="utf-8").rstrip().endswith("</html>")
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
-    with pytest.raises(OutputError, match=r"OUT-001.*\.html"):
+    with pytest.raises(OutputError, match=r"OUT-016.*\.html"):
         save_case_report(planted(), tmp_path / "report.txt")

@@ -68,7 +68,7 @@ class Shown:
             detection.candidate_labels,
             Frame.around(detection.scan, detection.mask, longest_px),
             image_limits(detection.scan.data),
-            max(signed_limit(detection.anomaly_z.data), detection.threshold_z),
+            max(signed_limit(detection.anomaly_z.data), own_threshold(detection)),
         )
 
     def row(self, view: View, place_mm: NDArray[np.float64], label: int | None) -> list[Picture]:
@@ -101,6 +101,15 @@ class Shown:
         amount = OPACITY * np.clip(np.abs(z) / self.limit_z, 0, 1)[..., None]
         colour = np.where(z[..., None] > 0, BRIGHTER, DARKER)
         return np.rint(grey * (1 - amount) + colour * amount).astype(np.uint8)
+
+
+def own_threshold(detection: Detection) -> float:
+    """Return the model's threshold, whatever a reader set since.
+
+    A lower one must not make the colours of a healthy scan stronger.
+    """
+    parameters = detection.provenance.get("parameters", {})
+    return float(parameters.get("threshold_z", detection.threshold_z))
 
 
 def key_image(shown: Shown, candidate: Candidate) -> Picture:

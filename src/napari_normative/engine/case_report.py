@@ -19,6 +19,7 @@ from napari_normative.engine.case_pictures import (
     colour_bar,
     key_image,
     overview,
+    own_threshold,
 )
 from napari_normative.engine.page import escape, page, sentences, table
 from napari_normative.engine.pictures import png_address
@@ -118,12 +119,12 @@ def save_case_report(
     Raises
     ------
     OutputError
-        ``OUT-001`` for another ending, ``OUT-002`` if the file cannot be written.
+        ``OUT-016`` for another ending, ``OUT-002`` if the file cannot be written.
     """
     target = Path(path)
     if target.suffix.lower() not in (".html", ".htm"):
         raise OutputError(
-            "OUT-001",
+            "OUT-016",
             f"a report ends in .html, and this name in {target.suffix or 'nothing'}",
             "Choose a name that ends in .html (in the window also .pdf).",
             subject=target.name,
@@ -182,11 +183,13 @@ def _pseudonym(detection: Detection) -> str:
 
 def _result(detection: Detection) -> str:
     count = len(detection.candidates)
+    own = own_threshold(detection)
+    other = "" if own == detection.threshold_z else f" (the model's own is {own:.3g})"
     fits = detection.provenance.get("applicability", {}).get("verdict", "")
     rows = [
         ["scan score", f"{detection.scan_score:.3g}"],
         ["p of the score", f"{detection.scan_p:.3g}: {words_of_p(detection.scan_p)}"],
-        ["findings", f"{count} beyond the threshold |z| &gt; {detection.threshold_z:.3g}"],
+        ["findings", f"{count} beyond the threshold |z| &gt; {detection.threshold_z:.3g}{other}"],
         ["model and scan", _VERDICTS.get(fits, "not checked")],
         ["made (UTC)", escape(detection.provenance.get("created_utc", "not recorded"))],
     ]

@@ -28,7 +28,7 @@ _HEADING_MM = 45.0
 
 _STYLE = """
 body{font-family:sans-serif;font-size:9pt;color:#1b1b1b}
-h1{font-size:15pt} h2{font-size:12pt}
+h1{font-size:15pt} h2{font-size:12pt;margin-top:16px}
 table{border-collapse:collapse}
 td,th{padding:2px 5px;font-size:8pt}
 th{background-color:#f3f4f6}

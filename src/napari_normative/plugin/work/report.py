@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_normative.errors import CancelledError, OutputError
+from napari_normative.errors import CancelledError
 from napari_normative.plugin.jobs import Cancelled, Progress
 
 if TYPE_CHECKING:
     from napari_normative.core.card import ModelCard
     from napari_normative.engine.detection import Detection
-
-ENDINGS = (".html", ".htm", ".pdf")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,19 +40,17 @@ class Report:
     card: ModelCard | None = None
 
     def __call__(self, progress: Progress, cancelled: Cancelled) -> Path:
-        """Write it and return its path."""
-        ending = self.path.suffix.lower()
-        if ending not in ENDINGS:
-            raise OutputError(
-                "OUT-001",
-                f"a report ends in .html or .pdf, and this name in {ending or 'nothing'}",
-                "Choose one of these endings.",
-                subject=self.path.name,
-            )
+        """Write it and return its path.
+
+        Raises
+        ------
+        OutputError
+            ``OUT-016`` for an ending that is neither, ``OUT-002`` if it cannot be written.
+        """
         progress("drawing the key images", 0.1)
         if cancelled():
             raise CancelledError
-        if ending == ".pdf":
+        if self.path.suffix.lower() == ".pdf":
             from napari_normative.plugin.report_pdf import save_pdf_report
 
             return save_pdf_report(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_normative.core.limits import image_limits, signed_limit
 from napari_normative.errors import CancelledError, NormativeError
 from napari_normative.plugin.geometry import to_display
 from napari_normative.plugin.jobs import Cancelled, Progress
@@ -27,8 +28,6 @@ from napari_normative.plugin.layers import (
 from napari_normative.plugin.looks import (
     MAGNITUDE,
     SIGNED,
-    image_limits,
-    signed_limit,
 )
 from napari_normative.plugin.models import ModelShelf
 from napari_normative.plugin.sources import Snapshot, volume_of
