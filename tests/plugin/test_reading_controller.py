@@ -9,6 +9,7 @@ import pytest
 from napari.components import ViewerModel
 from scipy import ndimage
 
+from napari_normative.core.place import describe_place
 from napari_normative.errors import NormativeError
 from napari_normative.plugin import models
 from napari_normative.plugin.controllers.anomaly import AnomalyController
@@ -301,7 +302,7 @@ def state_of(viewer):
 
 
 @pytest.mark.parametrize("kind", ["flicker", "checkerboard", "swipe"])
-def test_a_comparison_adds_one_labelled_layer_below_the_maps_and_takes_it_away(kind):
+def test_a_comparison_shows_one_labelled_layer_below_the_maps_until_the_dock_goes(kind):
     made = with_results()
     before, order = state_of(made.viewer), [layer.name for layer in made.viewer.layers]
     made.state.compare = kind
@@ -314,6 +315,9 @@ def test_a_comparison_adds_one_labelled_layer_below_the_maps_and_takes_it_away(k
     np.testing.assert_array_equal(layer.extent.world, made.layer.extent.world)
     assert made.controller.context.scans.key_of(layer) == ""
     made.state.compare = ""
+    assert not layer.visible
+    assert {name: was for name, was in state_of(made.viewer).items() if name != added} == before
+    made.requests.left.emit()
     assert [layer.name for layer in made.viewer.layers] == order
     assert state_of(made.viewer) == before
 
@@ -436,3 +440,17 @@ def test_the_panes_of_a_layout_answer_the_mouse_too():
     assert made.state.width == pytest.approx(1.2 * width)
     pane.cursor.position = (12.0, 3.0, -4.0)
     assert made.state.readout.place == "left 4, anterior 3, superior 12 mm"
+
+
+def test_after_a_jump_the_point_is_read_and_while_scrolling_the_mouse():
+    made = with_results()
+    viewer = made.viewer
+    viewer.dims.set_point((0, 1, 2), (2.0, -3.0, 5.0))
+    viewer.mouse_over_canvas = True
+    viewer.cursor.position = (2.0, 6.0, 9.0)
+    assert made.state.readout.place == "right 9, anterior 6, superior 2 mm"
+    viewer.dims.set_point(0, 4.0)
+    assert made.state.readout.place == "right 9, anterior 6, superior 4 mm"
+    viewer.dims.set_point((0, 1, 2), (0.0, 0.0, -1.0))
+    superior, anterior, right = viewer.dims.point
+    assert made.state.readout.place == describe_place((right, anterior, superior))

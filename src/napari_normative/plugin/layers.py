@@ -33,13 +33,14 @@ if TYPE_CHECKING:
 
 METADATA_KEY = "napari_normative"
 SCAN, LABELS = "scan", "labels"
-RECONSTRUCTION, RESIDUAL, LOCAL_VOLUME, ANOMALY_Z, ABS_Z, CANDIDATES, SAMPLE = (
+RECONSTRUCTION, RESIDUAL, LOCAL_VOLUME, ANOMALY_Z, ABS_Z, CANDIDATES, MASK, SAMPLE = (
     "reconstruction",
     "residual",
     "local volume",
     "anomaly z",
     "|z|",
     "candidates",
+    "scored mask",
     "sample",
 )
 SAMPLES, SAMPLE_MEAN, SAMPLE_SD, INTERPOLATION, EXPLORER, EFFECT = (
@@ -122,6 +123,7 @@ class Outputs:
     abs_z: bool = True
     candidates: bool = True
     local_volume: bool = True
+    mask: bool = False
 
 
 def origin_of(volume: Volume) -> str:
@@ -298,6 +300,11 @@ def detection_layers(
                 visible=False,
             )
         )
+    if outputs.mask:
+        scored = detection.scan.with_data(detection.mask.astype(np.float32), is_label=True)
+        specs.append(
+            spec(scored, MASK, blending="translucent_no_depth", opacity=0.35, visible=False)
+        )
     if outputs.candidates:
         candidates = spec(
             detection.candidate_labels,
@@ -323,8 +330,9 @@ def _free_name(viewer: ViewerModel, name: str) -> str:
 def update(layer: Any, spec: LayerSpec) -> None:
     """Give a layer new values; what the person set by hand (visibility, opacity) stays."""
     layer.data = spec.data
-    layer.scale = spec.attributes["scale"]
-    layer.translate = spec.attributes["translate"]
+    for name in ("scale", "translate"):  # setting the same again would slice the layer again
+        if not np.array_equal(getattr(layer, name), spec.attributes[name]):
+            setattr(layer, name, spec.attributes[name])
     if spec.kind == "labels":
         layer.features = spec.attributes.get("features", {})
     else:

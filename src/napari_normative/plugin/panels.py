@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from napari_normative.plugin.controllers.anomaly import AnomalyController
 from napari_normative.plugin.controllers.explorer import ExplorerController
+from napari_normative.plugin.controllers.findings import FindingsController
 from napari_normative.plugin.controllers.latent_map import LatentMapController
 from napari_normative.plugin.controllers.layout import LayoutController
 from napari_normative.plugin.controllers.reading import ReadingController
@@ -33,8 +34,10 @@ class AnomalyMap(AnomalyView):
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         session = session_for(napari_viewer)
-        made = session.get(AnomalyController)
-        super().__init__(made.state, made.requests, session.context.shared)
+        made, findings = session.get(AnomalyController), session.get(FindingsController)
+        super().__init__(
+            made.state, made.requests, session.context.shared, findings.state, findings.requests
+        )
 
 
 class ReadingRoom(ReadingRoomView):
@@ -84,7 +87,7 @@ def open_dock(name: str) -> None:
 
     viewer = napari.current_viewer()
     if viewer is not None:
-        dock, _ = viewer.window.add_plugin_dock_widget("napari-normative", name)
+        dock, _ = viewer.window.add_plugin_dock_widget("napari-normative", name, tabify=True)
         dock.show()
 
 

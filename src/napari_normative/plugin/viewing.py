@@ -95,9 +95,11 @@ class ViewController:
         self._viewer = weakref.ref(viewer)
         self._prepared = False
         self._convention: Convention = "radiological"
-        self._letters = False
+        self._letters, self._caption = False, ""
         self._hidden_for_3d: weakref.WeakSet[Any] = weakref.WeakSet()
         viewer.layers.events.inserted.connect(self._on_inserted)
+        if any(facts_of(layer) is not None for layer in viewer.layers):
+            self.prepare()
 
     def prepare(self) -> None:
         """Set the radiological view and show the sides, once: a later choice stays."""
@@ -131,13 +133,19 @@ class ViewController:
         if changed:
             self.convention_changed.emit(convention)
 
-    def letters_shown(self, shown: bool) -> None:
-        """Say less in the corner while letters at the edges tell the sides."""
-        viewer = self._viewer()
-        if viewer is None or not self._prepared or shown == self._letters:
-            return
-        self._letters = shown
-        self._show_sides()
+    def describe(self, letters: bool, caption: str = "") -> None:
+        """Change what the corner says.
+
+        Parameters
+        ----------
+        letters : bool
+            Letters at the edges tell the sides: fewer words do.
+        caption : str
+            What the canvas shows; before the sides.
+        """
+        if (letters, caption) != (self._letters, self._caption):
+            self._letters, self._caption = letters, caption
+            self._show_sides()
 
     def _axes(self) -> tuple[str, ...]:
         """Return S, A and R in the order in which they are shown; empty if unknown."""
@@ -190,12 +198,9 @@ class ViewController:
         )
         labels = tuple(viewer.dims.axis_labels[axis] for axis in viewer.dims.displayed)
         orientation = tuple(str(side) for side in viewer.scene.camera.orientation)
-        viewer.canvas.overlays[OVERLAY_KEY].text = sides_text(
-            labels,
-            orientation,  # type: ignore[arg-type]
-            assumed,
-            self._letters,
-        )
+        sides = sides_text(labels, orientation, assumed, self._letters)  # type: ignore[arg-type]
+        text = " · ".join(part for part in (self._caption, sides) if part)
+        viewer.canvas.overlays[OVERLAY_KEY].text = text
         # The arrows say what the letters say; letters are for planes.
         viewer.canvas.overlays.axes.visible = not self._letters or viewer.dims.ndisplay == 3
 

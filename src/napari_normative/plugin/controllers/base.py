@@ -5,19 +5,26 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, TypeVar
 
 from napari_normative.errors import NormativeError
 from napari_normative.plugin.controllers.models import ModelsController
 from napari_normative.plugin.controllers.scans import ScansController
+from napari_normative.plugin.detections import Detections
 from napari_normative.plugin.jobs import Job, Listener, Runner, Work
 from napari_normative.plugin.state.common import JobRequests, JobState
 from napari_normative.plugin.state.shared import Shared
 
-if TYPE_CHECKING:
-    from napari_normative.engine.detection import Detection
-
 Notify = Callable[[str], None]
+
+
+class Controller(Protocol):
+    """Anything that is built from a context."""
+
+    def __init__(self, context: Context) -> None: ...
+
+
+C = TypeVar("C", bound=Controller)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +42,8 @@ class Context:
     scans : ScansController
     notify : callable of (message)
         Shows an error as a notification.
-    detections : dict
-        Last detection of each scan, by ``layers.origin_of`` of the scan.
+    detections : Detections
+        The last of each scan.
     """
 
     viewer: weakref.ref[Any]
@@ -45,7 +52,15 @@ class Context:
     models: ModelsController
     scans: ScansController
     notify: Notify
-    detections: dict[str, Detection] = field(default_factory=dict)
+    detections: Detections = field(default_factory=Detections)
+    controllers: dict[type[Any], Any] = field(default_factory=dict)
+
+    def get(self, kind: type[C]) -> C:
+        """Return the viewer's controller of a kind, made when first asked for."""
+        if kind not in self.controllers:
+            self.controllers[kind] = kind(self)
+        made: C = self.controllers[kind]
+        return made
 
     @property
     def shared(self) -> Shared:
@@ -75,14 +90,16 @@ class JobController:
             self._job_state.cancelling = True
             self._job.cancel()
 
-    def _start(self, title: str, work: Work, done: Callable[[Any], None]) -> None:
-        """Start a job; ``done(result)`` ends it with :meth:`_finish`."""
+    def _start(
+        self, title: str, work: Work, done: Callable[[Any], None], runner: Runner | None = None
+    ) -> None:
+        """Start a job in the engine or another runner; ``done(result)`` ends it with `_finish`."""
         state = self._job_state
         state.error = state.summary = ""
         state.step, state.fraction, state.running = "starting", 0.0, True
         self.context.models.before_job()
         listener = Listener(self._on_progress, done, self._on_failed, self._on_cancelled)
-        job = self.context.engine.start(title, work, listener)
+        job = (runner or self.context.engine).start(title, work, listener)
         self._job = job if state.running else None  # a synchronous runner is through already
 
     def _on_progress(self, step: str, fraction: float) -> None:

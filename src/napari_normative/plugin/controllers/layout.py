@@ -28,6 +28,8 @@ COLUMNS = {
     SIDE_BY_SIDE: ((1,), (2,), (0,)),
 }
 """Where the panes are, as :meth:`Board.open` takes them."""
+CAPTIONS = {SIDE_BY_SIDE: "Anomaly map"}
+"""What the main canvas shows, where that is not plain."""
 
 
 @dataclass(frozen=True)
@@ -246,4 +248,4 @@ class LayoutController:
 
     def _mark(self, *_: object) -> None:
         self._board.mark(self.state.letters, self.state.crosshair)
-        self._view.letters_shown(self.state.letters)
+        self._view.describe(self.state.letters, CAPTIONS.get(self._now, ""))

@@ -9,6 +9,9 @@ from napari_normative.plugin.controllers.reading_subject import MAPS, OVERLAY, S
 from napari_normative.plugin.layers import ANOMALY_Z
 
 UNIT_KEY = "napari_normative_unit"
+BAR_PX = (14.0, 110.0)
+FONT_SIZE = 8
+"""Small enough for a pane beside others."""
 
 
 class OverlayPart:
@@ -77,7 +80,9 @@ class OverlayPart:
             self._barred = None if z is None else weakref.ref(z)
         shown = z is not None and z.visible and self._state.colour_bar
         if z is not None:
-            z.colorbar.position = "top_right"
+            if shown and z.colorbar.size != BAR_PX:
+                z.colorbar.position, z.colorbar.size = "top_right", BAR_PX
+                z.colorbar.font_size = FONT_SIZE
             z.colorbar.visible = shown
         overlays = viewer.canvas.overlays
         if UNIT_KEY not in overlays:
@@ -85,7 +90,7 @@ class OverlayPart:
                 return
             from napari.components.overlays import TextOverlay
 
-            overlays[UNIT_KEY] = TextOverlay(position="top_right")
+            overlays[UNIT_KEY] = TextOverlay(position="top_right", font_size=FONT_SIZE)
         detection = self._subject.detection()
         lines = ["anomaly z", "red brighter", "blue darker"]
         if detection is not None:

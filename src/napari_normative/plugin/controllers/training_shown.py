@@ -51,13 +51,13 @@ def file_row(file: CheckedFile) -> FileRow:
         result = f"refused: {code}" if file.refused.startswith("[") else "refused"
     cells = (
         person.path.name,
+        result,
+        person.split,
         person.subject,
         person.site,
-        person.split,
         " × ".join(map(str, file.shape)),
         " × ".join(f"{mm:.3g}" for mm in file.spacing_mm),
         file.orientation,
-        result,
     )
     notes = "\n".join([*filter(None, [file.refused]), *file.warnings])
     return FileRow(cells, str(person.path), good, bool(file.warnings), notes, file.picture)
@@ -68,11 +68,12 @@ def split_rows(
 ) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
     """Return header and cells of the split preview."""
     rows = tuple((row.group, *map(str, row.people), str(sum(row.people))) for row in split)
-    return ("People of", *SPLITS, "all"), rows
+    short = [name.replace("calibration-", "calib. ") for name in SPLITS]
+    return ("People of", *short, "all"), rows
 
 
-def show_training(state: TrainingState, training: Training) -> None:
-    """Write how a training fares into the dock's state."""
+def show_training(state: TrainingState, training: Training, *, curves: bool) -> None:
+    """Write how a training fares into the dock's state; curves when they can be drawn."""
     status, name = training.status, Path(training.order.out).name
     stage = STAGES.get(status.stage, status.stage)
     words = {
@@ -90,7 +91,8 @@ def show_training(state: TrainingState, training: Training) -> None:
     device = f"{status.device}: {status.device_reason}" if status.device else ""
     state.device_line = device
     state.log = "\n".join(training.log_tail(100))
-    state.curves = _curves(training)
+    if curves:
+        state.curves = _curves(training)
     state.montage = training.montage()
     state.stop_blocked = {
         "running": "",
@@ -126,7 +128,7 @@ def _curves(
 
 def card_text(card: ModelCard) -> str:
     """Return a finished model in a few lines."""
-    lines = [card.one_line(), card.calibration.latents_line(), card.verdict()]
+    lines = [card.one_line(), card.verdict(figures=False), card.calibration.latents_line()]
     for site in card.held_out:
         lines.append(
             f"Held-out error at {site.site}: {site.mae:.3f} ({site.people} people), "
@@ -140,7 +142,7 @@ def card_text(card: ModelCard) -> str:
 def comparison_rows(card: ModelCard) -> tuple[tuple[str, ...], ...]:
     """Return the table of the comparison with baselines, the header first."""
     rows: list[tuple[str, ...]] = [
-        ("Against", "What", "Model", "Baseline", "Difference [95 %]", "People", "Outcome")
+        ("Against", "What", "Outcome", "Model", "Baseline", "Difference [95 %]", "People")
     ]
     for row in card.comparison:
         digits = 2 if row.figure == "ap" else 3
@@ -149,11 +151,11 @@ def comparison_rows(card: ModelCard) -> tuple[tuple[str, ...], ...]:
             (
                 BASELINE_NAMES[row.against],
                 row.describe(figures=False),
+                row.outcome,
                 f"{row.model:.{digits}f}",
                 f"{row.baseline:.{digits}f}",
                 difference.removeprefix("AP").strip().partition(",  ")[0],
                 str(row.people),
-                row.outcome,
             )
         )
     return tuple(rows)

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QGridLayout,
     QHBoxLayout,
-    QToolButton,
+    QPushButton,
     QVBoxLayout,
     QWidget,
 )
@@ -32,6 +32,7 @@ TIPS = {
     "planes+3d": "Three linked planes and a 3D view",
     "side-by-side": "Original, pseudo-healthy reconstruction and anomaly map of the same slice",
 }
+CHOSEN = "QPushButton { padding: 3px; } QPushButton:checked { background: #3f6fd8; color: white; }"
 
 
 class LayoutRow(QWidget):
@@ -46,7 +47,7 @@ class LayoutRow(QWidget):
     def __init__(self, state: LayoutState, requests: LayoutRequests) -> None:
         super().__init__()
         self._state = state
-        self.buttons: dict[str, QToolButton] = {}
+        self.buttons: dict[str, QPushButton] = {}
         self._group = QButtonGroup(self)
         grid = QGridLayout()
         grid.setSpacing(3)
@@ -59,19 +60,17 @@ class LayoutRow(QWidget):
         self.letters = QCheckBox("Letters")
         self.letters.setToolTip("Sides of the patient at the edges: L R, A P, S I")
         self.fit = button("Fit", "Show the whole scan in every pane")
-        below = QHBoxLayout()
-        below.addWidget(self.convention, stretch=1)
-        below.addWidget(self.fit)
         marks = QHBoxLayout()
         marks.addWidget(self.crosshair)
         marks.addWidget(self.letters)
         marks.addStretch(1)
-        column_ = QVBoxLayout(self)
-        column_.setContentsMargins(0, 0, 0, 0)
-        column_.setSpacing(4)
-        column_.addLayout(grid)
-        column_.addLayout(below)
-        column_.addLayout(marks)
+        marks.addWidget(self.fit)
+        rows = QVBoxLayout(self)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.setSpacing(4)
+        rows.addLayout(grid)
+        rows.addWidget(self.convention)
+        rows.addLayout(marks)
 
         pick(state, "convention", self.convention)
         self.crosshair.toggled.connect(partial(setattr, state, "crosshair"))
@@ -80,11 +79,10 @@ class LayoutRow(QWidget):
         watch(self, state, self._refresh)
         self._refresh()
 
-    def _button(self, choice: Choice) -> QToolButton:
-        made = QToolButton()
-        made.setText(choice.label)
+    def _button(self, choice: Choice) -> QPushButton:
+        made = QPushButton(choice.label)
         made.setCheckable(True)
-        made.setSizePolicy(self.sizePolicy().Policy.Expanding, self.sizePolicy().Policy.Fixed)
+        made.setStyleSheet(CHOSEN)
         made.clicked.connect(partial(self._choose, choice.key))
         self._group.addButton(made)
         self.buttons[choice.key] = made

@@ -51,6 +51,17 @@ READOUT_LINES = 7
 KEYS = {"hidden": "H", FLICKER: "J", CHECKERBOARD: "K", SWIPE: "U", "window": "W"}
 """Keys that no layer of napari uses."""
 
+_WINDOW = {
+    "modality", "modality_line", "presets", "preset", "level", "width", "window_step",
+    "right_button", "window_blocked",
+}  # fmt: skip
+_OVERLAY = {"opacity", "hidden", "overlay_blocked", "colour_bar"}
+_THRESHOLD = {
+    "threshold_z", "threshold_low", "threshold_high", "threshold_default", "threshold_blocked",
+    "threshold_busy", "count_line", "rate_line", "threshold_note",
+}  # fmt: skip
+_COMPARISON = {"compare", "compare_blocked", "flicker_hz", "square_mm", "swipe"}
+
 _HIDE_TIP = "Hide maps and candidates; again: show what was visible before"
 _COMPARISONS = (
     (FLICKER, "Flicker", "Scan and reconstruction take turns"),
@@ -217,16 +228,17 @@ class ReadingRoomView(QWidget):
     def _refresh(self, changed: str = "") -> None:
         """Show the state; all of it, or what one field decides."""
         state = self._state
-        if changed in {"", "readout"}:
-            self._refresh_readout()
-            if changed:
-                return
         if changed in {"", "scans", "scan"}:
             fill(self.scan, self._scans.scans, state.scan)
-        self._refresh_window()
-        self._refresh_overlay()
-        self._refresh_threshold()
-        self._refresh_comparison()
+        for fields, refresh in (
+            ({"readout"}, self._refresh_readout),
+            (_WINDOW, self._refresh_window),
+            (_OVERLAY, self._refresh_overlay),
+            (_THRESHOLD, self._refresh_threshold),
+            (_COMPARISON, self._refresh_comparison),
+        ):
+            if not changed or changed in fields:
+                refresh()
 
     def _refresh_readout(self) -> None:
         read = self._state.readout

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from qtpy.QtCore import QModelIndex, QSortFilterProxyModel, Qt
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_normative.plugin.docks.train_tables import FilesModel, TextModel, grey_pixmap, table
 from napari_normative.plugin.docks.widgets import (
@@ -19,8 +27,8 @@ from napari_normative.plugin.docks.widgets import (
 )
 from napari_normative.plugin.state.training import TrainingRequests, TrainingState
 
-PREVIEW_ROWS = 130
-WIDTHS = (150, 80, 80, 82, 96, 70, 44, 120)
+PREVIEW_ROWS = 116
+WIDTHS = (150, 112, 76, 80, 80, 96, 70, 44)
 """Of the check table's columns."""
 
 
@@ -56,11 +64,15 @@ class CohortPage(QWidget):
         self.files = table(self._sorted, tip, selectable=True)
         self.preview = QLabel()
         self.preview.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.preview.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.preview.setToolTip("Axial, coronal, sagittal; the patient's right is on the left")
         self.notes = text(FAINT)
         self.split_title = text()
         self.split_model = TextModel()
-        self.split = table(self.split_model, "People, not scans; nobody is in two splits")
+        self.split = table(
+            self.split_model,
+            "People, not scans; two groups calibrate, test people are seen by nothing",
+        )
         self._lay_out()
 
         bind(state, "cohort", self.cohort.textEdited)
@@ -143,5 +155,5 @@ class CohortPage(QWidget):
             self.split.setVisible(bool(state.split))
             tell(self.split_title, "How people are split" if state.split else "")
             self.split.resizeColumnsToContents()
-            self.split.setFixedHeight(32 + 20 * min(len(state.split), 8))
+            self.split.setFixedHeight(48 + 20 * min(len(state.split), 8))
         tell(self.problems, state.problems)

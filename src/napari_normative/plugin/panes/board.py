@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,13 @@ class Board:
         viewer = self._viewer()
         if viewer is None:
             return
+        area = self._window_area(viewer)
+        with nullcontext() if area is None else area.still():
+            self._replace(viewer, contents, columns)
+
+    def _replace(
+        self, viewer: Any, contents: Sequence[PaneContent], columns: Sequence[Sequence[int]]
+    ) -> None:
         self._unmark()
         kept = {each.content.key: each for each in self._open}
         wanted = {content.key for content in contents}
@@ -108,6 +116,7 @@ class Board:
 
         model = ViewerModel(ndisplay=3 if content.in_3d else 2, title=content.title)
         model.canvas.overlays.axes.visible = content.in_3d
+        model.canvas.overlays.axes.box = False
         area = self._window_area(viewer)
         view = None if area is None else area.add(model)
         pane = Pane(model, content.plane)

@@ -155,15 +155,20 @@ class Link:
             self._apply_view(model)
 
     def orient(self, pane: Pane) -> None:
-        """Turn a pane as the convention says, or as the main viewer is turned."""
+        """Turn a pane as the convention says, or as the main viewer is turned.
+
+        A 3D view stays: it is seen from the front and has no convention.
+        """
         main = self._main()
         axes = shown_axes(pane.model)
         if main is None or not axes:
             return
-        same = pane.plane is None
-        pane.model.scene.camera.orientation = (
-            main.scene.camera.orientation if same else orientation_for(axes, self._convention())
-        )
+        if pane.plane is None:
+            wanted = main.scene.camera.orientation
+        else:
+            solid = pane.model.dims.ndisplay == 3
+            wanted = orientation_for(axes, "radiological" if solid else self._convention())
+        pane.model.scene.camera.orientation = wanted
 
     def turn(self) -> None:
         """Turn all panes again: the convention changed."""

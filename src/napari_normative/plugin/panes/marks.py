@@ -15,9 +15,12 @@ if TYPE_CHECKING:
 LETTER_COLOR = (1.0, 0.85, 0.35, 1.0)
 LETTER_POINTS = 15
 MARGIN_PIXELS = 16
+TITLE_PIXELS = 22
+"""The letter at the top stands below the title."""
 LINE_COLOR = (0.35, 1.0, 0.55, 0.75)
 GAP_PIXELS = 12
 """The crosshair is open in the middle: what it points at stays visible."""
+DELAY_3D_MS = 150
 EDGES = ("left", "right", "top", "bottom")
 
 
@@ -88,7 +91,7 @@ class Letters:
                 [
                     (away, height / 2),
                     (width - away, height / 2),
-                    (width / 2, away),
+                    (width / 2, away + TITLE_PIXELS),
                     (width / 2, height - away),
                 ]
             )
@@ -142,6 +145,7 @@ class Crosshair:
     """
 
     def __init__(self, viewer: ViewerModel, canvas: Any) -> None:
+        from qtpy.QtCore import QTimer
         from vispy.scene.visuals import Line
 
         self._viewer = weakref.ref(viewer)
@@ -152,6 +156,10 @@ class Crosshair:
         self._line.order = 10**6
         self._line.visible = False
         self._line.parent = canvas.view.scene
+        self._timer = QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(DELAY_3D_MS)
+        self._timer.timeout.connect(self._draw)
         self._emitters = [
             viewer.dims.events.point,
             viewer.dims.events.order,
@@ -165,7 +173,14 @@ class Crosshair:
         self.update()
 
     def update(self, event: Any = None) -> None:
-        """Move the lines to the point."""
+        """Move the lines to the point; in 3D, which costs more to draw, when it rests."""
+        viewer = self._viewer()
+        if viewer is not None and viewer.dims.ndisplay == 3:
+            self._timer.start()
+        else:
+            self._draw()
+
+    def _draw(self) -> None:
         viewer = self._viewer()
         if viewer is None:
             return
@@ -177,6 +192,7 @@ class Crosshair:
 
     def close(self) -> None:
         """Take the lines away."""
+        self._timer.stop()
         for emitter in self._emitters:
             emitter.disconnect(self.update)
         self._line.parent = None

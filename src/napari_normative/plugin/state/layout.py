@@ -16,7 +16,7 @@ PLANE_CHOICES = (
 )
 PANE_CHOICES = (
     Choice("planes", "3 planes"),
-    Choice("planes+3d", "3 planes + 3D"),
+    Choice("planes+3d", "3 + 3D"),
     Choice("side-by-side", "Side by side"),
 )
 CONVENTION_CHOICES = (

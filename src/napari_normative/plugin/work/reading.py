@@ -171,10 +171,12 @@ def rate_line(calibration: Calibration, threshold_z: float) -> str:
             calibration.false_per_scan, calibration.rate_low, calibration.rate_high
         )
     share = float(calibration.voxel_p(np.array([threshold_z], dtype=np.float32))[0])
-    return (
-        f"{voxel_share(share)} of healthy voxels lie beyond this threshold. How many candidates "
-        f"healthy scans have is known at |z| {calibration.threshold_z:.1f}."
-    )
+    voxels = f"{voxel_share(share)} of healthy voxels lie beyond this threshold."
+    rate = calibration.false_per_scan_at(threshold_z)
+    if rate is None:
+        known = f"|z| {calibration.threshold_z:.1f}"
+        return f"{voxels} How many candidates healthy scans have is known at {known}."
+    return f"Healthy scans have {rate:.1f} candidates each at this threshold. {voxels}"
 
 
 def model_rate_line(rate: float, low: float, high: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import time
 from dataclasses import dataclass
@@ -85,10 +84,8 @@ class Start:
     resume: bool
 
     def __call__(self, progress: Progress, cancelled: Cancelled) -> Training:
-        """Do it; meanwhile load what draws the curves, which would stall the window."""
-        training = start_training(self.order, resume=self.resume, cancel=cancelled)
-        importlib.import_module("pyqtgraph")
-        return training
+        """Do it; not cancelled by closing the window: it was asked to outlive it."""
+        return start_training(self.order, resume=self.resume)
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,6 @@ class ReadCard:
         """Do it."""
         from napari_normative.engine.model import load_model
 
-        importlib.import_module("pyqtgraph")
         return load_model(Path(self.path)).card
 
 
