@@ -103,6 +103,7 @@ class AnomalyController(JobController):
         work = Detect(
             models.shelf, models.state.model, models.state.device, scan, volume, mask,
             state.samples, state.seed, outputs, state.force,
+            self.context.settings.memory_gib,
         )  # fmt: skip
         self._start(f"Anomaly map of {scan.name}", work, self._on_done)
 

@@ -12,6 +12,7 @@ from napari_normative.plugin.controllers.models import ModelsController
 from napari_normative.plugin.controllers.scans import ScansController
 from napari_normative.plugin.jobs import Job, Listener, Runner, Work
 from napari_normative.plugin.state.common import JobRequests, JobState
+from napari_normative.plugin.state.settings import Settings
 from napari_normative.plugin.state.shared import Shared
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Context:
     scans : ScansController
     notify : callable of (message)
         Shows an error as a notification.
+    settings : Settings
+        What is remembered; unless given, for as long as the window is open.
     detections : dict
         Last detection of each scan, by ``layers.origin_of`` of the scan.
     """
@@ -45,12 +48,13 @@ class Context:
     models: ModelsController
     scans: ScansController
     notify: Notify
+    settings: Settings = field(default_factory=Settings)
     detections: dict[str, Detection] = field(default_factory=dict)
 
     @property
     def shared(self) -> Shared:
         """The states that all docks show."""
-        return Shared(self.models.state, self.models.requests, self.scans.state)
+        return Shared(self.models.state, self.models.requests, self.scans.state, self.settings)
 
 
 class JobController:

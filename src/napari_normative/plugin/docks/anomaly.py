@@ -63,7 +63,7 @@ class AnomalyView(QWidget):
         self.volume.setSpecialValueText("choose…")
         self.volume.setToolTip("Which volume of the series to compare, counted from 1")
         self.mask_layer = combo("Compare inside this labels layer only; else the model finds it")
-        self.models = ModelBlock(shared.models, shared.model_requests)
+        self.models = ModelBlock(shared.models, shared.model_requests, shared.settings)
         self.outputs = {name: QCheckBox(label) for name, label, _ in _OUTPUTS}
         for name, _, tip in _OUTPUTS:
             self.outputs[name].setToolTip(tip)
