@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -25,14 +25,17 @@ from napari_normative.engine.model import load_model
 from napari_normative.engine.presets import Preset
 from napari_normative.errors import TrainingError
 from napari_normative.io.folders import claimed
+from trainings import end_all
 
 Order = Callable[..., TrainingOrder]
 
 
 @pytest.fixture(autouse=True)
-def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trainings are remembered in a folder of the test."""
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Trainings are remembered in a folder of the test; none outlives it."""
     monkeypatch.setattr(background, "registry_file", lambda: tmp_path / "state" / "trainings.json")
+    yield
+    end_all(known_trainings())
 
 
 @pytest.fixture

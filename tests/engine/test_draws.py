@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from napari_normative.engine.draws import interpolation, posterior_draws, prior_draws
-from napari_normative.engine.explore import LiveDecoder, directions, effect
+from napari_normative.engine.explore import Sliders, directions, effect
 from napari_normative.engine.model import NormativeModel
 from napari_normative.errors import CancelledError, ModelFileError, OutputError
 from napari_normative.io.nifti import read_volume
@@ -49,6 +50,10 @@ def linear_model(like: NormativeModel) -> NormativeModel:
     config = BaselineConfig(kind="pca", shape=like.card.preprocess.shape, components=3, voxels=size)
     card = like.card.model_copy(update={"network": config, "objective": None, "name": "linear"})
     return NormativeModel(card, tensors)
+
+
+def _decode(sliders: Sliders, model: NormativeModel, values: tuple[float, ...]) -> np.ndarray:
+    return sliders.decode(model, values, "cpu")
 
 
 def component(model: NormativeModel, index: int) -> np.ndarray:
@@ -191,7 +196,7 @@ def test_interpolation_of_a_linear_model_is_a_cross_fade(linear: NormativeModel)
     assert np.abs(a - c).max() > 0.001
 
 
-def test_the_live_decoder_starts_at_the_reconstruction_and_comes_back(
+def test_sliders_start_at_the_reconstruction_and_come_back(
     model: NormativeModel,
 ) -> None:
     from napari_normative.engine.draws import encode
@@ -199,7 +204,7 @@ def test_the_live_decoder_starts_at_the_reconstruction_and_comes_back(
 
     encoded = encode(model, phantom(7), "cpu")
     moved = directions(model)[:3]
-    live = LiveDecoder(model, encoded.means, moved, "cpu")
+    live = partial(_decode, Sliders.at(model, encoded.means, moved, "cpu"), model)
     start = live((0.0, 0.0, 0.0))
     (reconstruction, _, _), _ = run_network(model, encoded.prepared.image[None], "cpu")
     inside = model.template.mask
@@ -210,7 +215,7 @@ def test_the_live_decoder_starts_at_the_reconstruction_and_comes_back(
 
 def test_sliders_add_up_in_a_linear_model(linear: NormativeModel) -> None:
     moved = sorted(directions(linear), key=lambda d: d.index)
-    live = LiveDecoder(linear, (linear.posterior.mean,), moved, "cpu")
+    live = partial(_decode, Sliders.at(linear, (linear.posterior.mean,), moved, "cpu"), linear)
     change = live((1.0, -2.0, 0.5)) - live((0.0, 0.0, 0.0))
     wanted = 2 * component(linear, 0) - 2 * component(linear, 1) + 0.75 * component(linear, 2)
     np.testing.assert_allclose(change, wanted, atol=1e-5)
@@ -227,7 +232,11 @@ def test_a_local_level_stays_where_the_scan_has_it() -> None:
     image[30:40, 40:50, 30:40] *= 0.8
     levels = encode_image(shipped, image, "cpu")
     assert len(levels) == 2
-    live = LiveDecoder(shipped, tuple(m for m, _ in levels), directions(shipped)[:2], "cpu")
+    live = partial(
+        _decode,
+        Sliders.at(shipped, tuple(m for m, _ in levels), directions(shipped)[:2], "cpu"),
+        shipped,
+    )
     (reconstruction, _, _), _ = run_network(shipped, image[None], "cpu")
     inside = shipped.template.mask
     np.testing.assert_allclose(live((0.0, 0.0))[inside], reconstruction[0][inside], atol=1e-5)

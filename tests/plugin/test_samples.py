@@ -38,9 +38,9 @@ class LaterRunner(SynchronousRunner):
         work, listener = self.waiting.pop(0)
         listener.done(work(lambda *_: None, lambda: False))
 
-    def repeat(self, interval_s, tick):
-        self.ticks.append(tick)
-        return SimpleNamespace(stop=lambda: self.ticks.remove(tick))
+    def repeat(self, interval_s, call):
+        self.ticks.append(call)
+        return SimpleNamespace(stop=lambda: self.ticks.remove(call))
 
 
 def make(tmp_path, model_path, runner=None):

@@ -8,13 +8,14 @@ replaced as a whole: ``order.json`` (what was asked for), ``process.json`` (who 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from napari_normative.core.card import CurvePoint
 from napari_normative.engine.presets import Preset
-from napari_normative.errors import CancelledError, OutputError, TrainingError
+from napari_normative.errors import OutputError, TrainingError
 from napari_normative.io.atomic import replace_files
 from napari_normative.io.checkpoint import require_unused
 from napari_normative.io.folders import claimed
@@ -64,6 +65,7 @@ class TrainingOrder(BaseModel):
     title: str | None = None
     license_text: str = "not stated"
     credit: str = "not stated"
+    forget_people: bool = False
 
     @property
     def folder(self) -> Path:
@@ -198,9 +200,7 @@ def read_training(folder: Path) -> Training:
     return Training(folder, order, status, state)
 
 
-def start_training(
-    order: TrainingOrder, *, resume: bool = False, cancel: Callable[[], bool] | None = None
-) -> Training:
+def start_training(order: TrainingOrder, *, resume: bool = False) -> Training:
     """Start a process of its own for a training, and return when it is at work.
 
     It goes on when this process ends.
@@ -210,15 +210,14 @@ def start_training(
     order : TrainingOrder
     resume : bool
         Go on from the newest checkpoint.
-    cancel : callable, optional
-        Asked while the process comes to life.
 
     Raises
     ------
     TrainingError
         ``TRN-008`` another training is at work in the folder, ``TRN-005`` the folder holds a
         training and ``resume`` is false, ``TRN-011`` the process does not come to life.
-    CancelledError
+    OutputError
+        ``OUT-015``
     """
     folder = order.folder
     _wait_for_the_last_one(folder)
@@ -246,10 +245,6 @@ def start_training(
             return read_training(folder)
         if process.poll() is not None:
             break
-        if cancel is not None and cancel():
-            process.terminate()
-            process.wait()
-            raise CancelledError
         time.sleep(0.02)
     process.kill()
     process.wait()
@@ -314,18 +309,41 @@ def _remembered() -> list[str]:
 # -- processes ------------------------------------------------------------------------------
 
 
+def gentle_environment() -> dict[str, str]:
+    """Return the environment of a process that leaves one core to the window."""
+    threads = max(1, (os.cpu_count() or 2) - 1)
+    return {"OMP_NUM_THREADS": str(threads), **os.environ}
+
+
+def step_back() -> None:
+    """Let the window go first."""
+    with contextlib.suppress(psutil.Error, OSError):
+        psutil.Process().nice(getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", 10))
+
+
 def _spawn(folder: Path, resume: bool) -> subprocess.Popen[bytes]:
     program = [sys.executable, "-m", "napari_normative.engine.training_process", str(folder)]
     if resume:
         program.append("--resume")
+    environment = gentle_environment()
     with (folder / LOG).open("ab") as log:
         if sys.platform == "win32":
             flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
             return subprocess.Popen(
-                program, stdin=subprocess.PIPE, stdout=log, stderr=log, creationflags=flags
+                program,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                creationflags=flags,
             )
         return subprocess.Popen(
-            program, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
+            program,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            start_new_session=True,
         )
 
 

@@ -19,6 +19,7 @@ import psutil
 from pydantic import BaseModel, ConfigDict
 
 from napari_normative.core.comparison import BASELINE_NAMES
+from napari_normative.engine.background import gentle_environment, step_back
 from napari_normative.engine.presets import Preset
 from napari_normative.errors import CancelledError, TrainingError
 from napari_normative.volume import FloatArray, Mask
@@ -162,7 +163,11 @@ def estimate_apart(asked: Question, cancel: Callable[[], bool]) -> Estimate:
     with (
         tempfile.TemporaryFile() as errors,
         subprocess.Popen(
-            program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
+            program,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=gentle_environment(),
         ) as process,
     ):
         assert process.stdin is not None and process.stdout is not None
@@ -283,6 +288,6 @@ def _arrays(preset: Preset, people: int, foreground: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(
-        estimate(Question.model_validate_json(sys.stdin.buffer.read())).model_dump_json()
-    )
+    step_back()  # as training itself will
+    question = Question.model_validate_json(sys.stdin.buffer.read())
+    sys.stdout.write(estimate(question).model_dump_json())

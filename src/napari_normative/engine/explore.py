@@ -1,13 +1,13 @@
-"""The latent directions of a model: which matter, what each does, and a decoder for sliders."""
+"""The latent directions of a model: which matter, what each does, and sliders along them."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_normative.core.latent import Direction, directions_of
 from napari_normative.engine.draws import Latents, decode_levels, encode_image
@@ -124,54 +124,52 @@ def _difference(
     return difference
 
 
-class LiveDecoder:
-    """Decodes a start point moved along directions, as fast as the network goes.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sliders:
+    """A start point and the directions it is moved along; holds no model, so that it can travel.
 
-    Parameters
+    Attributes
     ----------
-    model : NormativeModel
-    start : tuple of float32 array
-        Latents, the global level first. Other levels stay as they are.
-    moved : sequence of Direction
-    device : str
+    start : float32 array, shape of one latent
+        The global latent at 0.
+    steps : float32 array, shape (n, shape of one latent)
+        One SD along each direction.
+    still : float32 array, shape of the model's grid, or None
+        What the other levels add: it does not depend on the global latent.
     """
 
-    def __init__(
-        self, model: NormativeModel, start: Latents, moved: Sequence[Direction], device: str
-    ) -> None:
-        self._model = model
-        self._start = start
-        self._steps = np.stack([d.step for d in moved])
-        self._device = device
-        self._inside = model.template.mask
-        self._still = self._local_part()
+    start: FloatArray
+    steps: FloatArray
+    still: FloatArray | None
+
+    @classmethod
+    def at(
+        cls, model: NormativeModel, start: Latents, moved: Sequence[Direction], device: str
+    ) -> Sliders:
+        """Return the sliders of directions at the latents of all levels.
+
+        The levels below the first stay as they are.
+        """
+        still: FloatArray | None = None
+        if len(start) > 1:
+            whole, first = (
+                on_device(partial(decode_levels, model, latents), model, device)[0]
+                for latents in (start, start[:1])
+            )
+            still = whole - first
+        return cls(start[0], np.stack([direction.step for direction in moved]), still)
 
     def latent(self, values: Sequence[float]) -> FloatArray:
         """Return the global latent at ``values``, SD along each direction."""
         weights = np.asarray(values, dtype=np.float32)
         if not weights.any():
-            return self._start[0]
-        return (self._start[0] + np.tensordot(weights, self._steps, axes=1)).astype(np.float32)
+            return self.start
+        return (self.start + np.tensordot(weights, self.steps, axes=1)).astype(np.float32)
 
-    def __call__(self, values: Sequence[float]) -> FloatArray:
+    def decode(self, model: NormativeModel, values: Sequence[float], device: str) -> FloatArray:
         """Return the image (I, J, K) at ``values``; 0 outside the template's mask."""
-
-        def work(name: str) -> NDArray[np.float32]:
-            return decode_levels(self._model, (self.latent(values),), name)
-
-        image: FloatArray = on_device(work, self._model, self._device)[0]
-        if self._still is not None:
-            image = image + self._still
-        return image * self._inside
-
-    def _local_part(self) -> FloatArray | None:
-        """Return what the other levels add: it does not depend on the global latent."""
-        if len(self._start) == 1:
-            return None
-
-        def work(name: str) -> FloatArray:
-            alone = decode_levels(self._model, self._start[:1], name)
-            return decode_levels(self._model, self._start, name) - alone
-
-        still: FloatArray = on_device(work, self._model, self._device)[0]
-        return still
+        latents = (self.latent(values),)
+        image: FloatArray = on_device(partial(decode_levels, model, latents), model, device)[0]
+        if self.still is not None:
+            image = image + self.still
+        return image * model.template.mask

@@ -35,7 +35,7 @@ def umap_layout(
     ------
     CancelledError
     DeviceError
-        ``DEV-005`` when UMAP fails.
+        ``DEV-004`` when UMAP fails.
 
     References
     ----------
@@ -59,7 +59,7 @@ def umap_layout(
     if process.returncode:
         last = error.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
         raise DeviceError(
-            "DEV-005",
+            "DEV-004",
             f"UMAP ended with an error ({last[0]})",
             "Use the principal axes, or install umap-learn anew.",
         )

@@ -27,6 +27,7 @@ from napari_normative.engine.background import (
     STOP,
     TrainingOrder,
     TrainingStatus,
+    step_back,
 )
 from napari_normative.errors import CancelledError, NormativeError, TrainingError
 from napari_normative.io.atomic import replace_files
@@ -81,8 +82,7 @@ class Recorder:
         self.write(at_once=True)
         replace_files({self.folder / ORDER: self.order.model_dump_json(indent=1).encode()})
         replace_files({self.folder / PROCESS: json.dumps(record).encode()})
-        with contextlib.suppress(psutil.Error, OSError):  # the window goes first
-            own.nice(getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", 10))
+        step_back()
         for name in ("SIGTERM", "SIGINT"):
             signal.signal(getattr(signal, name), lambda *_: self._stop.set())
         threading.Thread(target=self._watch, daemon=True).start()
@@ -128,6 +128,7 @@ class Recorder:
             title=order.title,
             license_text=order.license_text,
             credit=order.credit,
+            forget_people=order.forget_people,
             pictures=True,
             progress=self.progress,
             cancel=self._stop.is_set,

@@ -79,14 +79,16 @@ class JobController:
             self._job_state.cancelling = True
             self._job.cancel()
 
-    def _start(self, title: str, work: Work, done: Callable[[Any], None]) -> None:
-        """Start a job; ``done(result)`` ends it with :meth:`_finish`."""
+    def _start(
+        self, title: str, work: Work, done: Callable[[Any], None], runner: Runner | None = None
+    ) -> None:
+        """Start a job in the engine or another runner; ``done(result)`` ends it with `_finish`."""
         state = self._job_state
         state.error = state.summary = ""
         state.step, state.fraction, state.running = "starting", 0.0, True
         self.context.models.before_job()
         listener = Listener(self._on_progress, done, self._on_failed, self._on_cancelled)
-        job = self.context.engine.start(title, work, listener)
+        job = (runner or self.context.engine).start(title, work, listener)
         self._job = job if state.running else None  # a synchronous runner is through already
 
     def _on_progress(self, step: str, fraction: float) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import weakref
+from dataclasses import replace
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from napari_normative.errors import NormativeError
 from napari_normative.plugin.controllers.base import Context, JobController
 from napari_normative.plugin.controllers.samples import hide_others
+from napari_normative.plugin.geometry import to_display
 from napari_normative.plugin.jobs import Listener
 from napari_normative.plugin.layers import LayerSpec, facts_of, place
 from napari_normative.plugin.state.samples import (
@@ -21,6 +20,7 @@ from napari_normative.plugin.state.samples import (
 )
 from napari_normative.plugin.viewing import is_open
 from napari_normative.plugin.work.samples import Decode, Effect, Explore, ExplorerStart
+from napari_normative.volume import FloatArray
 
 
 class ExplorerController(JobController):
@@ -110,7 +110,10 @@ class ExplorerController(JobController):
             self._on_cancelled()
             return
         if viewer is not None and is_open(viewer):
-            (layer,) = place(viewer, [made.spec], replace_earlier=True)
+            facts = made.spec.facts
+            # One memory for what is shown and what is saved, so that both follow the sliders.
+            spec = replace(made.spec, data=to_display(facts.volumes[0], facts.grid))
+            (layer,) = place(viewer, [spec], replace_earlier=True)
             hide_others(viewer, [layer])
             layer.visible = True
             self._layer = weakref.ref(layer)
@@ -145,13 +148,11 @@ class ExplorerController(JobController):
 
     def _decode(self) -> None:
         live, wanted, self._wanted = self._live, self._wanted, None
-        layer = self._target()
-        facts = None if layer is None else facts_of(layer)
-        if live is None or wanted is None or facts is None:
+        if live is None or wanted is None or self._target() is None:
             return
         self._decoding = True
 
-        def done(image: NDArray[np.float32]) -> None:
+        def done(image: FloatArray) -> None:
             self._decoding = False
             if live is not self._live:
                 return
@@ -167,9 +168,10 @@ class ExplorerController(JobController):
         def cancelled() -> None:
             self._decoding = False
 
+        models = self.context.models
+        work = Decode(models.shelf, live.model, models.state.device, live.sliders, wanted)
         listener = Listener(lambda step, fraction: None, done, failed, cancelled)
-        work = Decode(live.decoder, wanted, facts)
-        self.context.runner.start("Latent explorer", work, listener)
+        self.context.engine.start("Latent explorer", work, listener)
 
     def _target(self) -> Any | None:
         """Return the explorer's layer while it is in the viewer."""
@@ -180,12 +182,13 @@ class ExplorerController(JobController):
             return None
         return layer
 
-    def _show(self, image: NDArray[np.float32], settled: bool) -> None:
+    def _show(self, image: FloatArray, settled: bool) -> None:
         layer = self._target()
-        if layer is None:
+        facts = None if layer is None else facts_of(layer)
+        if layer is None or facts is None:
             return
         # In place: setting ``data`` would look for the extent and draw the thumbnail each time.
-        layer.data[...] = image
+        facts.volumes[0].data[...] = image
         layer.refresh(extent=False, highlight=False, thumbnail=settled)
 
     def effect(self, slider: int) -> None:
@@ -193,7 +196,9 @@ class ExplorerController(JobController):
         live, models = self._live, self.context.models
         if live is None or self.state.running or not 0 <= slider < len(live.moved):
             return
-        work = Effect(live.model, models.name, live.moved[slider], models.state.device)
+        work = Effect(
+            models.shelf, live.model, models.name, live.moved[slider], models.state.device
+        )
         self._start("Effect of a direction", work, self._on_effect)
 
     def _on_effect(self, spec: LayerSpec) -> None:

@@ -20,6 +20,7 @@ from napari_normative.plugin.controllers.scatter import (
     nearest,
     tip_of,
 )
+from napari_normative.plugin.jobs import Listener
 from napari_normative.plugin.layers import facts_of
 from napari_normative.plugin.state.common import Choice
 from napari_normative.plugin.state.latent_map import (
@@ -37,6 +38,7 @@ from napari_normative.plugin.work.latent_map import (
     Mapped,
     OpenScan,
     PlaceScan,
+    load_plot,
 )
 
 if TYPE_CHECKING:
@@ -52,13 +54,19 @@ class LatentMapController(JobController):
     Parameters
     ----------
     context : Context
+
+    Attributes
+    ----------
+    cache : Path or None
+        Where places are remembered; the user's own cache unless set.
     """
 
     def __init__(self, context: Context) -> None:
         self.state, self.requests = LatentMapState(), LatentMapRequests()
         super().__init__(context, self.state, self.requests)
+        self.cache: Path | None = None
         self._mapped: Mapped | None = None
-        self._model = ""
+        self._model = self._summary = ""
         self._places: dict[str, Place] = {}  # of layers, by key
         self._umap: NDArray[np.float64] | None = None
         self._umap_current: Place | None = None
@@ -172,7 +180,7 @@ class LatentMapController(JobController):
 
     def _on_placed(self, key: str, result: tuple[str, Place]) -> None:
         digest, place = result
-        self._finish(self.state.summary)
+        self._finish(self._summary)
         if self._mapped is not None and digest == self._mapped.embedding.model_digest:
             self._places[key] = place
         self._show()
@@ -186,7 +194,10 @@ class LatentMapController(JobController):
         if state.running or state.run_blocked:
             return
         self._model = models.state.model
-        work = EmbedCohort(models.shelf, self._model, models.state.device, state.source)
+        nobody = Listener(lambda *_: None, lambda _: None, lambda _: None, lambda: None)
+        self.context.runner.start("Loading the plot", load_plot, nobody)
+        device = models.state.device
+        work = EmbedCohort(models.shelf, self._model, device, state.source, self.cache)
         self._start(f"Latent map of {Path(state.source).name}", work, self._on_mapped)
 
     def _on_mapped(self, mapped: Mapped) -> None:
@@ -212,7 +223,8 @@ class LatentMapController(JobController):
         if mapped.people is None:
             lines.append("The model does not hold its people, so they are not on the map.")
         self._mapped = mapped
-        self._finish("\n".join(lines))
+        self._summary = "\n".join(lines)
+        self._finish(self._summary)
         self._refresh_blocked()
         self._show()
 
@@ -231,9 +243,8 @@ class LatentMapController(JobController):
         here = self._current()
         if state.method == UMAP and (self._umap is None or self._umap_current is not here):
             if not state.running:
-                summary = state.summary
                 work = LayOut(mapped.axes.place(self._latents(mapped, here)))
-                self._start("UMAP", work, partial(self._on_laid_out, here, summary))
+                self._start("UMAP", work, partial(self._on_laid_out, here))
             return
         self._describe(mapped, here)
         places, ellipses, labels = self._coordinates(mapped, here)
@@ -279,9 +290,9 @@ class LatentMapController(JobController):
         label = {c.key: c.label for c in state.axes}
         return places, ellipses, (label[state.x_axis], label[state.y_axis])
 
-    def _on_laid_out(self, here: Place | None, summary: str, made: NDArray[np.float64]) -> None:
+    def _on_laid_out(self, here: Place | None, made: NDArray[np.float64]) -> None:
         self._umap, self._umap_current = made, here
-        self._finish(summary)
+        self._finish(self._summary)
         self._show()
 
     def _on_cancelled(self) -> None:
@@ -335,14 +346,13 @@ class LatentMapController(JobController):
             if facts is not None and facts.volumes[0].source.digest == scan.digest:
                 self._select(layer)
                 return
-        summary = state.summary
-        self._start(f"Opening {scan.path.name}", OpenScan(scan.path), partial(self._add, summary))
+        self._start(f"Opening {scan.path.name}", OpenScan(scan.path), self._add)
 
-    def _add(self, summary: str, layers: list[Any]) -> None:
+    def _add(self, layers: list[Any]) -> None:
         """Add what was read and select it."""
         from napari.layers import Layer
 
-        self._finish(summary)
+        self._finish(self._summary)
         viewer = self.context.viewer()
         if viewer is None or not is_open(viewer):
             return

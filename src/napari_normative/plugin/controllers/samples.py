@@ -163,7 +163,8 @@ class SamplesController(JobController):
         if self._made is None or self.state.running:
             return
         work = Save(self._made.draws, Path(folder))
-        self._start("Saving samples", work, self._on_saved)
+        # In a thread: through the pipe to the engine all volumes would be copied once more.
+        self._start("Saving samples", work, self._on_saved, self.context.runner)
 
     def _on_saved(self, summary: str) -> None:
         self._finish(summary)

@@ -24,7 +24,14 @@ from napari_normative.plugin.layers import add_spec
 from napari_normative.plugin.state.common import Choice
 from napari_normative.plugin.state.training import TrainingRequests, TrainingState
 from napari_normative.plugin.viewing import is_open
-from napari_normative.plugin.work.training import Check, Measure, OpenScan, ReadCard, Start
+from napari_normative.plugin.work.training import (
+    Check,
+    LoadPlots,
+    Measure,
+    OpenScan,
+    ReadCard,
+    Start,
+)
 
 WATCH_S = 0.5
 """How often a running training is looked at."""
@@ -44,8 +51,8 @@ class TrainingController(JobController):
         self._checked: tuple[str, ...] = ()
         self._usable: list[str] = []
         self._measuring: Job | None = None
-        self._starting: Job | None = None
         self._watch: Repeater | None = None
+        self._plots = False
         self._carded = ""
         requests, events = self.requests, self.state.events
         requests.run.connect(self.check)
@@ -60,6 +67,7 @@ class TrainingController(JobController):
         for name in ("preset", "changes", "max_minutes", "template"):
             events[name].connect(self._on_preset)
         events.training.connect(self._on_training)
+        context.models.state.events.device.connect(self._on_preset)
         self.presets: dict[str, Preset] = {}
         self.offer(PRESETS)
         self.refresh_known()
@@ -137,9 +145,11 @@ class TrainingController(JobController):
         work = Measure(order, len(self._usable), self._usable[0])
 
         def tell(made: Any) -> None:
+            self._measuring = None
             self.state.estimate = f"Time and memory: {made.describe()}"
 
         def failed(error: NormativeError) -> None:
+            self._measuring = None
             self.state.estimate = str(error)
 
         self._measuring = self._aside("Estimate of a training", work, tell, failed)
@@ -166,6 +176,7 @@ class TrainingController(JobController):
             return
         if self._measuring is not None:  # it would take the processor away
             self._measuring.cancel()
+            self._measuring = None
         state.train_error, state.starting = "", True
         self._refresh_blocked()
 
@@ -179,7 +190,7 @@ class TrainingController(JobController):
             self._tell(error)
 
         work = Start(order, resume)
-        self._starting = self._aside(f"Start of {order.folder.name}", work, started, failed)
+        self._aside(f"Start of {order.folder.name}", work, started, failed)
 
     def stop(self) -> None:
         """Ask the training that is shown to save and end."""
@@ -223,36 +234,38 @@ class TrainingController(JobController):
                 state.training = str((alive or known)[0].folder)
         self._refresh_blocked()
 
-    def refresh(self) -> None:
-        """Look at the training that is shown."""
+    def refresh(self) -> bool:
+        """Look at the training that is shown; return whether it is alive."""
         state = self.state
-        viewer = self.context.viewer()
-        if not state.training or viewer is None:
-            self._unwatch()
-            return
+        if not state.training:
+            return False
         try:
             training = self._shown()
         except NormativeError as error:
             self._unwatch()
             state.train_error = str(error)
-            return
-        show_training(state, training)
+            return False
+        show_training(state, training, curves=self._plots)
         if not training.alive:
             self._unwatch()
             self._on_end(training)
         self._refresh_blocked()
+        return training.alive
 
     def _on_training(self) -> None:
         state = self.state
         self._unwatch()
         state.card, state.comparison, self._carded = "", (), ""
         state.use_blocked = "There is no finished model yet."
-        state.montage, state.train_error = b"", ""
-        if not state.training:
-            return
-        self.refresh()
-        if not state.stop_blocked or state.headline.startswith("Stopping"):
+        state.montage, state.curves, state.train_error = b"", (), ""
+        if self.refresh():
             self._watch = self.context.runner.repeat(WATCH_S, self._tick)
+        if state.training and not self._plots:
+            self._aside("Curves of a training", LoadPlots(), self._on_plots)
+
+    def _on_plots(self, _: Any) -> None:
+        self._plots = True
+        self.refresh()
 
     def _tick(self) -> None:
         viewer = self.context.viewer()
@@ -310,6 +323,7 @@ class TrainingController(JobController):
             title=state.title or None,
             license_text=state.license_text or "not stated",
             credit=state.credit or "not stated",
+            forget_people=state.forget_people,
         )
 
     def _asked(self) -> tuple[str, ...]:

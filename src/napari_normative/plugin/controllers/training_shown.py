@@ -51,13 +51,13 @@ def file_row(file: CheckedFile) -> FileRow:
         result = f"refused: {code}" if file.refused.startswith("[") else "refused"
     cells = (
         person.path.name,
+        result,
+        person.split,
         person.subject,
         person.site,
-        person.split,
         " × ".join(map(str, file.shape)),
         " × ".join(f"{mm:.3g}" for mm in file.spacing_mm),
         file.orientation,
-        result,
     )
     notes = "\n".join([*filter(None, [file.refused]), *file.warnings])
     return FileRow(cells, str(person.path), good, bool(file.warnings), notes, file.picture)
@@ -71,8 +71,8 @@ def split_rows(
     return ("People of", *SPLITS, "all"), rows
 
 
-def show_training(state: TrainingState, training: Training) -> None:
-    """Write how a training fares into the dock's state."""
+def show_training(state: TrainingState, training: Training, *, curves: bool) -> None:
+    """Write how a training fares into the dock's state; curves when they can be drawn."""
     status, name = training.status, Path(training.order.out).name
     stage = STAGES.get(status.stage, status.stage)
     words = {
@@ -90,7 +90,8 @@ def show_training(state: TrainingState, training: Training) -> None:
     device = f"{status.device}: {status.device_reason}" if status.device else ""
     state.device_line = device
     state.log = "\n".join(training.log_tail(100))
-    state.curves = _curves(training)
+    if curves:
+        state.curves = _curves(training)
     state.montage = training.montage()
     state.stop_blocked = {
         "running": "",

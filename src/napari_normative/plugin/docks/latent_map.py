@@ -48,6 +48,8 @@ from napari_normative.plugin.state.latent_map import UMAP, LatentMapRequests, La
 from napari_normative.plugin.state.shared import Shared
 
 MOST_SENTENCES = 5
+WIDTH = 380
+"""Of the dock at least: a map needs room."""
 PLACE_TIP = "Encode this scan with the model of the map; a second or two, without its anomaly map"
 
 
@@ -117,6 +119,7 @@ class LatentMapView(QWidget):
             head.setSectionResizeMode(section, QHeaderView.ResizeMode.ResizeToContents)
         head.setStretchLastSection(True)
         table.setMinimumHeight(210)
+        table.setWordWrap(False)
 
         for box in (self.x_axis, self.y_axis):  # two side by side
             box.setMinimumContentsLength(6)
@@ -157,6 +160,7 @@ class LatentMapView(QWidget):
         for widget in (self.scan_line, self.neighbours_line, self.neighbours):
             column.addWidget(widget)
         scrolled(self, body)
+        self.setMinimumWidth(WIDTH)
 
     def _take_source(self) -> None:
         self._state.source = self.source.text().strip()

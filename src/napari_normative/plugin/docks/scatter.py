@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_normative.plugin.docks.widgets import FAINT, text
 from napari_normative.plugin.state.latent_map import Colouring, Scatter
@@ -40,6 +40,7 @@ class ScatterPlot(QWidget):
         self.legend = QLabel()
         self.legend.setWordWrap(True)
         self.legend.setTextFormat(Qt.TextFormat.RichText)
+        self.legend.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         self._row = QHBoxLayout()
@@ -52,11 +53,11 @@ class ScatterPlot(QWidget):
 
         self._plot = pg.PlotWidget(background=None, enableMenu=False)
         self._plot.setToolTip("Click a dot to open its scan; drag to move, wheel to zoom")
-        self._plot.setMinimumSize(
-            0, 0
-        )  # its own would make the dock wider than the screen has room
+        self._plot.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Expanding)
         self._plot.setAspectLocked(True)
         self._plot.hideButtons()
+        for side in ("bottom", "left"):  # "× 0.001" is no unit of anything here
+            self._plot.getAxis(side).enableAutoSIPrefix(False)
         dots: dict[str, Any] = {
             "training": {"size": 6, "pen": None, "brush": pg.mkBrush(150, 150, 150, 110)},
             "unseen": {"size": 6, "pen": pg.mkPen(170, 170, 170, 190), "brush": None},

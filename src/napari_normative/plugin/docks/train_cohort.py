@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from qtpy.QtCore import QModelIndex, QSortFilterProxyModel, Qt
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_normative.plugin.docks.files import COHORTS, ask_file, ask_folder
 from napari_normative.plugin.docks.train_tables import FilesModel, TextModel, grey_pixmap, table
@@ -21,8 +28,8 @@ from napari_normative.plugin.docks.widgets import (
 from napari_normative.plugin.state.settings import Settings
 from napari_normative.plugin.state.training import TrainingRequests, TrainingState
 
-PREVIEW_ROWS = 130
-WIDTHS = (150, 80, 80, 82, 96, 70, 44, 120)
+PREVIEW_ROWS = 116
+WIDTHS = (150, 112, 76, 80, 80, 96, 70, 44)
 """Of the check table's columns."""
 
 
@@ -63,6 +70,7 @@ class CohortPage(QWidget):
         self.files = table(self._sorted, tip, selectable=True)
         self.preview = QLabel()
         self.preview.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.preview.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.preview.setToolTip("Axial, coronal, sagittal; the patient's right is on the left")
         self.notes = text(FAINT)
         self.split_title = text()

@@ -5,11 +5,13 @@ from __future__ import annotations
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QPixmap, QTextCursor
 from qtpy.QtWidgets import (
+    QCheckBox,
     QHBoxLayout,
     QLabel,
     QLineEdit,
     QPlainTextEdit,
     QProgressBar,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -92,13 +94,18 @@ class RunPage(QWidget):
         self.changes = QLineEdit()
         self.changes.setPlaceholderText("e.g. objective.beta=0.3 steps=400")
         self.changes.setToolTip("Changes of the preset: NAME=VALUE, spaces between")
+        self.forget = QCheckBox("Forget people")
+        self.forget.setToolTip(
+            "Keep the latents of the cohort's people out of the model file; the latent map then "
+            "cannot show them"
+        )
 
         self.start = button("Start", _TIPS["start"])
         self.stop = button("Stop", _TIPS["stop"])
         self.resume = button("Resume", _TIPS["resume"])
         self.start_reason = text(FAINT)
         self.training = combo("Trainings on this computer, newest first")
-        self.attach = button("Attach to folder…", "Show the training of a work folder")
+        self.attach = button("Attach…", "Show the training of a work folder")
         self.headline = text()
         self.progress = QProgressBar()
         self.progress.setRange(0, 1000)
@@ -111,6 +118,7 @@ class RunPage(QWidget):
         self.montage_title = text(FAINT)
         self.montage = QLabel()
         self.montage.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.montage.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.log = QPlainTextEdit()
         self.log.setReadOnly(True)
         self.log.setMaximumHeight(110)
@@ -141,6 +149,7 @@ class RunPage(QWidget):
         fields.addRow("At most", self.max_minutes)
         fields.addRow("Template", self.template)
         fields.addRow("Changes", self.changes)
+        fields.addRow(self.forget)
         self.more.addWidget(extra)
         buttons = QHBoxLayout()
         for one in (self.start, self.stop, self.resume):
@@ -178,6 +187,7 @@ class RunPage(QWidget):
         self.max_minutes.setKeyboardTracking(False)
         for name in ("seed", "max_minutes"):
             bind(state, name, getattr(self, name).valueChanged)
+        bind(state, "forget_people", self.forget.toggled)
         self.choose_out.clicked.connect(self._choose_out)
         self.attach.clicked.connect(self._choose_folder)
         self.start.clicked.connect(lambda: requests.start.emit())
@@ -221,6 +231,8 @@ class RunPage(QWidget):
         for name in ("seed", "max_minutes"):
             if changed in {"", name}:
                 getattr(self, name).setValue(getattr(state, name))
+        if changed in {"", "forget_people"}:
+            self.forget.setChecked(state.forget_people)
         if not changed or changed.endswith("_blocked"):
             self._refresh_buttons()
         labels = {

@@ -26,6 +26,7 @@ def table(model: Any, tip: str, *, selectable: bool = False) -> QTableView:
     view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
     modes = QAbstractItemView.SelectionMode
     view.setSelectionMode(modes.SingleSelection if selectable else modes.NoSelection)
+    view.setMinimumWidth(120)
     header: Any = view.verticalHeader()
     header.setVisible(False)
     header.setDefaultSectionSize(ROW_HEIGHT)

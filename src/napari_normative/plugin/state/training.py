@@ -22,7 +22,7 @@ FIGURES = (
 )
 """Field of a point of the curves, its name, its unit."""
 
-COLUMNS = ("File", "Person", "Site", "Split", "Voxels", "mm", "Axes", "Result")
+COLUMNS = ("File", "Result", "Split", "Person", "Site", "Voxels", "mm", "Axes")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +71,8 @@ class TrainingState(JobState):
         ``changes`` holds NAME=VALUE, one per line.
     template : str
         File to align to instead of the preset's; empty for the preset's.
+    forget_people : bool
+        Leave the latents of the cohort's people out of the model file.
     seed : int
     max_minutes : int
         0 for no limit.
@@ -118,6 +120,7 @@ class TrainingState(JobState):
     credit: str = ""
     changes: str = ""
     template: str = ""
+    forget_people: bool = False
     seed: int = 0
     max_minutes: int = 0
     starting: bool = False

@@ -51,11 +51,10 @@ class EmbedCohort:
     model: str
     device: str
     source: str
+    cache: Path | None = None
 
     def __call__(self, progress: Progress, cancelled: Cancelled) -> Mapped:
         """Do it."""
-        # The picture needs it at the end; loaded on the main thread it would stop the window.
-        importlib.import_module("pyqtgraph")
         from napari_normative.engine.embed import embed, principal_axes
 
         progress("loading the model", 0.0)
@@ -63,6 +62,7 @@ class EmbedCohort:
         axes = principal_axes(
             model,
             device=self.device,
+            cache=self.cache,
             progress=lambda step, fraction: progress(step, AXES_SHARE * fraction),
             cancel=cancelled,
         )
@@ -70,10 +70,16 @@ class EmbedCohort:
             model,
             self.source,
             device=self.device,
+            cache=self.cache,
             progress=lambda step, f: progress(step, AXES_SHARE + (1 - AXES_SHARE) * f),
             cancel=cancelled,
         )
         return Mapped(found, axes, model.people, self.models.devices())
+
+
+def load_plot(progress: Progress, cancelled: Cancelled) -> None:
+    """Import what draws the map, so that the window does not wait for it when the map is there."""
+    importlib.import_module("pyqtgraph")
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,11 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from napari_normative.errors import CancelledError, NormativeError
-from napari_normative.plugin.geometry import to_display
 from napari_normative.plugin.jobs import Cancelled, Progress
 from napari_normative.plugin.layers import (
     EFFECT,
@@ -19,7 +15,6 @@ from napari_normative.plugin.layers import (
     SAMPLE_MEAN,
     SAMPLE_SD,
     SAMPLES,
-    LayerFacts,
     LayerSpec,
     origin_of,
     spec_of,
@@ -37,7 +32,7 @@ from napari_normative.volume import FloatArray, Volume
 if TYPE_CHECKING:
     from napari_normative.core.latent import Direction
     from napari_normative.engine.draws import Draws
-    from napari_normative.engine.explore import LiveDecoder, Order
+    from napari_normative.engine.explore import Order, Sliders
     from napari_normative.engine.model import NormativeModel
 
 SLIDERS = 12
@@ -222,19 +217,20 @@ class ExplorerStart:
 
     Attributes
     ----------
-    model : NormativeModel
+    model : str
+        Key of the model they belong to.
     moved : tuple of Direction
         One a slider.
-    decoder : LiveDecoder
+    sliders : Sliders
     spec : LayerSpec
         The layer at the start.
     note : str
     devices : tuple of str
     """
 
-    model: NormativeModel
+    model: str
     moved: tuple[Direction, ...]
-    decoder: LiveDecoder
+    sliders: Sliders
     spec: LayerSpec
     note: str
     devices: tuple[str, ...]
@@ -254,7 +250,7 @@ class Explore:
     def __call__(self, progress: Progress, cancelled: Cancelled) -> ExplorerStart:
         """Do it, and prepare the layer."""
         from napari_normative.engine.draws import Latents, encode
-        from napari_normative.engine.explore import LiveDecoder, directions
+        from napari_normative.engine.explore import Sliders, directions
 
         progress("loading the model", 0.0)
         model = self.models.load(self.model)
@@ -268,8 +264,8 @@ class Explore:
             start = encode(model, volume_of(self.start), self.device).means
         if cancelled():
             raise CancelledError
-        decoder = LiveDecoder(model, start, found, self.device)
-        image = decoder([0.0] * len(found))
+        sliders = Sliders.at(model, start, found, self.device)
+        image = sliders.decode(model, [0.0] * len(found), self.device)
         spec = spec_of(
             [model.synthetic(image, "latent explorer")],
             f"{self.name} · latent explorer (synthetic)",
@@ -280,7 +276,7 @@ class Explore:
             contrast_limits=(0.0, HEADROOM * image_limits(image)[1]),
         )
         note = _meaning(model, self.start)
-        return ExplorerStart(model, found, decoder, spec, note, self.models.devices())
+        return ExplorerStart(self.model, found, sliders, spec, note, self.models.devices())
 
 
 def _meaning(model: NormativeModel, start: Snapshot | None) -> str:
@@ -297,37 +293,40 @@ def _meaning(model: NormativeModel, start: Snapshot | None) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Decode:
-    """Decode one setting of the sliders, for the layer that shows it."""
+    """Decode one setting of the sliders."""
 
-    decoder: LiveDecoder
+    models: ModelShelf
+    model: str
+    device: str
+    sliders: Sliders
     values: tuple[float, ...]
-    facts: LayerFacts
 
-    def __call__(self, progress: Progress, cancelled: Cancelled) -> NDArray[np.float32]:
-        """Return the values on the layer's display grid."""
-        image: FloatArray = self.decoder(self.values)
-        return to_display(self.facts.volumes[0].with_data(image), self.facts.grid)
+    def __call__(self, progress: Progress, cancelled: Cancelled) -> FloatArray:
+        """Return the image on the model's grid."""
+        return self.sliders.decode(self.models.load(self.model), self.values, self.device)
 
 
 @dataclass(frozen=True, eq=False)
 class Effect:
     """Make the effect map of a direction."""
 
-    model: NormativeModel
+    models: ModelShelf
+    model: str
     name: str
     direction: Direction
     device: str
 
     def __call__(self, progress: Progress, cancelled: Cancelled) -> LayerSpec:
         """Do it, and prepare the layer."""
-        made = self.model.effect(self.direction, device=self.device)
+        model = self.models.load(self.model)
+        made = model.effect(self.direction, device=self.device)
         limit = signed_limit(made.data)
         number = self.direction.index + 1
         return spec_of(
             [made],
             f"{self.name} · effect of direction {number} (synthetic)",
             EFFECT,
-            origin=f"model:{self.model.digest}:{number}",
+            origin=f"model:{model.digest}:{number}",
             colormap=SIGNED,
             contrast_limits=(-limit, limit),
             blending="translucent_no_depth",

@@ -85,10 +85,17 @@ class Start:
     resume: bool
 
     def __call__(self, progress: Progress, cancelled: Cancelled) -> Training:
-        """Do it; meanwhile load what draws the curves, which would stall the window."""
-        training = start_training(self.order, resume=self.resume, cancel=cancelled)
+        """Do it; not cancelled by closing the window: it was asked to outlive it."""
+        return start_training(self.order, resume=self.resume)
+
+
+@dataclass(frozen=True)
+class LoadPlots:
+    """Load what draws the curves: on the main thread it would stall the window."""
+
+    def __call__(self, progress: Progress, cancelled: Cancelled) -> None:
+        """Do it."""
         importlib.import_module("pyqtgraph")
-        return training
 
 
 @dataclass(frozen=True)
@@ -101,7 +108,6 @@ class ReadCard:
         """Do it."""
         from napari_normative.engine.model import load_model
 
-        importlib.import_module("pyqtgraph")
         return load_model(Path(self.path)).card
 
 
