@@ -59,6 +59,11 @@ class Session:
             )
         return self._context
 
+    @property
+    def made(self) -> tuple[Controller, ...]:
+        """The controllers that there are by now."""
+        return tuple(self._controllers.values())
+
     def get(self, kind: type[C]) -> C:
         """Return the viewer's controller of a kind."""
         if kind not in self._controllers:

@@ -73,6 +73,11 @@ class JobController:
         self._job: Job | None = None
         requests.cancel.connect(self.cancel)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether a job is under way."""
+        return self._job_state.running
+
     def cancel(self) -> None:
         """Ask the running job to stop."""
         if self._job is not None:
