@@ -22,6 +22,7 @@ from napari_normative.plugin.state.getting_started import (
 )
 
 DONE, OPEN = "✓", "○"
+BOLD = "font-weight: bold;"
 DONE_STYLE = "color: #6fbf73; font-weight: bold;"
 CANCEL_TIP = "Stop what is running; nothing of it is kept"
 
@@ -63,14 +64,15 @@ class GettingStartedView(QWidget):
             column.addWidget(widget)
         column.addStretch(1)
         scrolled(self, body)
+        self.setMinimumWidth(330)
         self.cancel.clicked.connect(lambda: requests.cancel.emit())
         watch(self, state, self._refresh)
         self._refresh()
 
     def _row(self, number: int, key: str, title: str, sentence: str) -> QGridLayout:
-        tick, heading, words, reason = QLabel(), QLabel(f"{number}  {title}"), text(), text(FAINT)
+        tick, heading, words, reason = QLabel(), text(BOLD), text(), text(FAINT)
         tick.setFixedWidth(16)
-        heading.setStyleSheet("font-weight: bold;")
+        heading.setText(f"{number}  {title}")
         words.setText(sentence)
         made = button("", "")
         self.ticks[key], self.reasons[key], self.buttons[key] = tick, reason, made
