@@ -142,29 +142,3 @@ def test_draws_about_two_levels_have_their_moments_and_one_seed() -> None:
     np.testing.assert_array_equal(again[1][1], drawn[1][1])
     for level, (mean, _) in zip(next(draws_about(levels, 1, 0, 0.0)), levels, strict=True):
         np.testing.assert_array_equal(level, mean)
-
-
-def test_people_lie_in_an_order_that_says_nothing() -> None:
-    random = np.random.default_rng(0)
-    training, unseen = random.normal(size=(9, 4)), random.normal(size=(5, 4))
-    one = People.anonymous(training, unseen)
-    other = People.anonymous(training[random.permutation(9)], unseen[::-1])
-    np.testing.assert_array_equal(one.latents, other.latents)
-    np.testing.assert_array_equal(one.unseen, other.unseen)
-    assert one.unseen.sum() == 5
-    for latent, held_out in zip(one.latents, one.unseen, strict=True):
-        source = unseen if held_out else training
-        assert np.abs(source - latent).max(axis=1).min() < 2e-3  # half precision
-
-
-def test_people_come_back_from_the_file_or_are_none() -> None:
-    people = People.anonymous(np.eye(3)[:2], np.eye(3)[2:])
-    again = People.of(people.tensors(), 3)
-    assert again is not None
-    np.testing.assert_array_equal(again.latents, people.latents)
-    np.testing.assert_array_equal(again.unseen, people.unseen)
-    assert People.of({}, 3) is None
-    with pytest.raises(ValueError, match="do not fit"):
-        People.of(people.tensors(), 4)
-    with pytest.raises(ValueError, match="do not fit"):
-        People.of({"latent.people": people.latents}, 3)

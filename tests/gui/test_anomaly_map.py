@@ -58,7 +58,7 @@ def test_from_click_to_layers_then_cancel_a_second_run(
     state = controller.state
     assert dock.scan.currentText() == "sub-07_T1w"
     assert "Phantom" in dock.models.model_line.text()
-    assert "whether it beats simple baselines" in dock.models.model_line.text()
+    assert "whether it beats simple baselines" in dock.models.verdict.text()
     assert dock.job.run.text() == "Run"
     assert dock.job.run.isEnabled()
     dock.samples.setValue(1)
@@ -158,6 +158,40 @@ def test_the_right_side_of_the_patient_is_on_the_left_of_the_screen(window, qtbo
     top, bottom = np.array_split(left, 2, axis=0)
     assert left.mean() > 2 * right.mean()
     assert top.mean() > 1.2 * bottom.mean()
+
+
+def test_the_list_of_findings_leads_to_each_and_says_why(window, qtbot, scan_path, tiny_model_path):
+    window.open(scan_path, plugin=PLUGIN)
+    dock, controller = open_dock(window)
+    controller.context.models.add_file(str(tiny_model_path))
+    block = dock.findings
+    assert block.isHidden()
+    click(qtbot, dock.job.run)
+    wait_idle(qtbot, controller.state)
+    detection = next(iter(controller.context.detections.values()))
+    strongest = detection.candidates[0]
+    assert block.table.rowCount() == len(detection.candidates)
+    row = [block.table.item(0, column).text() for column in range(6)]
+    assert row[:4] == [
+        "1",
+        "darker" if strongest.sign < 0 else "brighter",
+        f"{strongest.peak_z:+.1f}",
+        f"{strongest.volume_mm3 / 1000:.1f}",
+    ]
+    side = "R" if strongest.centroid_mm[0] >= 0 else "L"
+    assert row[4].startswith(f"{side} {abs(round(strongest.centroid_mm[0]))} ")
+    window.scene.camera.zoom = 4.0
+    block.table.selectRow(0)
+    at = dict(zip("SAR", window.dims.point, strict=True))
+    assert abs(at["R"] - strongest.centroid_mm[0]) <= max(detection.scan.spacing_mm)
+    assert window.scene.camera.zoom == 4.0
+    qtbot.waitUntil(lambda: block.why.plot is not None, timeout=20_000)
+    assert "than the model expects here" in block.why.sentence.text()
+    observed = block.why._lines["observed"].getData()[1]
+    assert np.isfinite(observed).sum() > 4
+    assert "contrast: " in block.fits.text()
+    click(qtbot, block.after)
+    assert block.table.selectionModel().hasSelection()
 
 
 def test_a_closed_dock_comes_back_with_its_state(window, qtbot, scan_path, tiny_model_path):
@@ -287,7 +321,9 @@ def test_a_scan_of_another_weighting_is_refused_in_the_dock_and_run_on_demand(
     click(qtbot, dock.job.run)
     wait_idle(qtbot, controller.state)
     assert not dock.job.error.isVisible()
-    assert "⚠ The contrast between bright and medium tissue is reversed" in dock.job.summary.text()
+    said = dock.findings.checks.text()
+    assert "⚠ the contrast between bright and medium tissue is reversed" in said
+    assert "Use a model of this scan's modality" in said
     assert "sub-07_T2w · local volume" in {layer.name for layer in window.layers}
 
 

@@ -12,6 +12,7 @@ from napari_normative.plugin import actions, commands
 from napari_normative.plugin.actions import ACTIONS, perform
 from napari_normative.plugin.controllers.anomaly import AnomalyController
 from napari_normative.plugin.controllers.explorer import ExplorerController
+from napari_normative.plugin.controllers.findings import FindingsController
 from napari_normative.plugin.controllers.layout import LayoutController
 from napari_normative.plugin.controllers.reading import ReadingController
 from napari_normative.plugin.controllers.samples import SamplesController
@@ -81,6 +82,12 @@ def test_commands_do_what_they_say(window, qtbot, told, tmp_path, tiny_model_pat
     state = session.get(AnomalyController).state
     qtbot.waitUntil(lambda: not state.running and bool(state.summary), timeout=60_000)
     assert "sub-07_T1w · candidates" in window.layers
+
+    findings = session.get(FindingsController).state
+    command("next_finding")
+    assert findings.selected == findings.findings[0].label
+    command("finding_before")
+    assert findings.selected == findings.findings[-1].label
 
     layout = session.get(LayoutController).state
     for name, expected in (

@@ -10,7 +10,6 @@ import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QScrollArea
 
-from napari_normative.plugin import models
 from napari_normative.plugin.controllers.latent_map import LatentMapController
 from napari_normative.plugin.session import session_for
 
@@ -18,8 +17,7 @@ PLUGIN = "napari-normative"
 
 
 @pytest.fixture
-def window(make_napari_viewer, tmp_path, tmp_path_factory, monkeypatch):
-    monkeypatch.setattr(models, "recent_file", lambda: tmp_path / "recent.json")
+def window(make_napari_viewer, tmp_path_factory):
     viewer = make_napari_viewer(show=True)
     viewer.window.resize(1400, 900)
     session = session_for(viewer)

@@ -11,6 +11,7 @@ from napari._qt.qt_viewer import QtViewer
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import QApplication
+from vispy.gloo.glir import JUST_DELETED
 
 import napari_normative as nn
 from napari_normative.plugin.controllers.layout import LayoutController
@@ -22,7 +23,7 @@ from phantoms import phantom
 from placed import made_detection
 
 BALL_MM = np.array([-36.0, 24.0, 32.0])  # patient left, anterior, superior
-ROUNDS = 3
+ROUNDS = 2
 PANES = ("planes", "planes+3d", "side-by-side")
 
 
@@ -259,8 +260,14 @@ def test_opening_and_closing_leaves_nothing(results, qtbot):
         widgets = len(window.window._qt_window.centralWidget().findChildren(object))
         return len(QtViewer._instances), widgets, len(QApplication.topLevelWidgets())
 
-    controller.state.layout = "planes"
+    controller.state.layout = "planes+3d"
+    settle(qtbot, controller)
+    cards = [view.canvas._scene_canvas.context.shared.parser for view in controller.board.views]
+    assert all(card._objects for card in cards)
     controller.state.layout = "axial"
+    for card in cards:  # contexts share their textures, which outlive a widget
+        assert all(each == JUST_DELETED for each in card._objects.values())
+    del cards
     before = there()
     assert before[0] == 1
     for layout in PANES:

@@ -252,6 +252,24 @@ def test_moving_the_mouse_is_cheap_and_tells_place_and_values(
     assert "sub-07_T1w: " in dock.readout.text()
 
 
+def test_the_mouse_over_the_picture_is_followed(window, qtbot, scan_path):
+    window.open(scan_path, plugin=PLUGIN)
+    dock, _ = open_dock(window, qtbot)
+    canvas = window.window._qt_viewer.canvas.native
+    for x in (0.4, 0.6):
+        at = QPointF(x * canvas.width(), 0.5 * canvas.height())
+        move = QMouseEvent(
+            QEvent.Type.MouseMove, at, canvas.mapToGlobal(at), Qt.MouseButton.NoButton,
+            Qt.MouseButton.NoButton, NONE,
+        )  # fmt: skip
+        QApplication.sendEvent(canvas, move)
+        qtbot.wait(50)
+        right = window.cursor.position[2]
+        side = "right" if round(right) >= 0 else "left"
+        assert dock.readout.text().startswith(f"{side} {abs(round(right))},")
+    assert right < 0  # radiological: the right half of the screen is the patient's left
+
+
 def test_blocked_controls_say_why(window, qtbot):
     dock, _ = open_dock(window, qtbot)
     for made in (dock.hide_overlay, dock.reset_threshold, *dock.compare.values()):

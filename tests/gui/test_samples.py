@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import gc
 import threading
+import weakref
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
+from napari_normative.engine.model import load_model
 from napari_normative.io.nifti import write_volume
+from napari_normative.plugin.controllers.base import Context
 from napari_normative.plugin.controllers.explorer import ExplorerController
+from napari_normative.plugin.controllers.models import ModelsController
 from napari_normative.plugin.controllers.samples import SamplesController
+from napari_normative.plugin.controllers.scans import ScansController
+from napari_normative.plugin.jobs import SynchronousRunner
+from napari_normative.plugin.models import ModelShelf
+from napari_normative.plugin.process import ProcessRunner
 from napari_normative.plugin.session import session_for
 from napari_normative.plugin.work import samples as work
 from phantoms import phantom
@@ -219,39 +228,41 @@ def test_only_what_a_choice_needs_is_shown_and_explained(window, tiny_model_path
         assert widget.toolTip()
 
 
-@pytest.mark.process
-def test_sliders_and_draws_work_through_the_engines_process(
-    window, qtbot, tmp_path, tiny_model_path, capfd
-):
-    dock, controller, explorer = open_dock(window, tiny_model_path)
-    dock.count.setValue(3)
-    click(qtbot, dock.job.run)
-    wait_idle(qtbot, controller.state)
-    assert controller.state.error == ""
-    from napari_normative.engine.model import load_model
-
+def test_sliders_and_draws_work_through_the_engines_process(qtbot, tmp_path, tiny_model_path):
+    viewer, told, engine = ViewerModel(), [], ProcessRunner()
+    models = ModelsController(ModelShelf(), told.append)
+    models.add_file(str(tiny_model_path))
+    models.state.device = "cpu"
+    context = Context(
+        weakref.ref(viewer), SynchronousRunner(), engine, models, ScansController(viewer),
+        told.append,
+    )  # fmt: skip
+    controller, explorer = SamplesController(context), ExplorerController(context)
     model = load_model(tiny_model_path)
-    series = window.layers[0]
-    wanted = np.stack([v.data.transpose(2, 1, 0) for v in model.sample(3, device="cpu")])
-    np.testing.assert_allclose(series.data, wanted, atol=1e-5)
-    controller.save(str(tmp_path / "drawn"))
-    wait_idle(qtbot, controller.state)
-    assert (tmp_path / "drawn" / "samples.json").is_file()
+    try:
+        controller.state.count = 3
+        controller.run()
+        wait_idle(qtbot, controller.state)
+        wanted = np.stack([v.data.transpose(2, 1, 0) for v in model.sample(3, device="cpu")])
+        np.testing.assert_allclose(viewer.layers[0].data, wanted, atol=1e-5)
+        controller.save(str(tmp_path / "drawn"))
+        assert (tmp_path / "drawn" / "samples.json").is_file()
 
-    explorer.run()
-    wait_idle(qtbot, explorer.state)
-    assert explorer.state.error == ""
-    layer = window.layers[-1]
-    start = layer.data.copy()
-    dock.explorer.sliders[0].setValue(20)
-    qtbot.waitUntil(lambda: np.abs(layer.data - start).max() > 0.01, timeout=10_000)
-    moved = model.posterior.mean + 2 * model.directions()[0].step
-    np.testing.assert_allclose(
-        layer.data, model.decode(moved, device="cpu").data.transpose(2, 1, 0), atol=1e-5
-    )
-    click(qtbot, dock.explorer.reset_all)
-    qtbot.waitUntil(lambda: np.array_equal(layer.data, start), timeout=10_000)
-    click(qtbot, dock.explorer.effects[0])
-    wait_idle(qtbot, explorer.state)
-    assert "effect of direction" in window.layers[-1].name
-    assert "Traceback" not in "".join(capfd.readouterr())
+        explorer.run()
+        wait_idle(qtbot, explorer.state)
+        layer = viewer.layers[-1]
+        start = layer.data.copy()
+        explorer.move(0, 2.0)
+        qtbot.waitUntil(lambda: not explorer._decoding, timeout=10_000)
+        moved = model.posterior.mean + 2 * model.directions()[0].step
+        expected = model.decode(moved, device="cpu").data.transpose(2, 1, 0)
+        np.testing.assert_allclose(layer.data, expected, atol=1e-5)
+        explorer.reset()
+        qtbot.waitUntil(lambda: not explorer._decoding, timeout=10_000)
+        np.testing.assert_array_equal(layer.data, start)
+        explorer.effect(0)
+        wait_idle(qtbot, explorer.state)
+        assert "effect of direction" in viewer.layers[-1].name
+        assert told == []
+    finally:
+        engine.release()

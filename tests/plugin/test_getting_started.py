@@ -47,10 +47,9 @@ def tour(tmp_path, tiny_model_path, monkeypatch):
     context = Context(
         weakref.ref(viewer), runner, runner, models, ScansController(viewer), told.append
     )
-    made = GettingStartedController(context)
-    parts = AnomalyController(context), LayoutController(context), SamplesController(context)
-    made.follow(*parts)
-    anomaly, layout, samples = parts
+    made = context.get(GettingStartedController)
+    kinds = AnomalyController, LayoutController, SamplesController
+    anomaly, layout, samples = map(context.get, kinds)
     return SimpleNamespace(
         viewer=viewer, made=made, state=made.state, context=context, anomaly=anomaly,
         layout=layout, samples=samples, told=told,

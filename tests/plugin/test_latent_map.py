@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 import weakref
 from types import SimpleNamespace
@@ -39,6 +40,18 @@ def cohort(phantom_cohort, tmp_path):
     return table
 
 
+class Crossing(SynchronousRunner):
+    """Sends work and its result through a pickle, as the engine process does."""
+
+    def start(self, title, work, listener):
+        there = pickle.loads(pickle.dumps(work))
+
+        def answer(progress, cancelled):
+            return pickle.loads(pickle.dumps(there(progress, cancelled)))
+
+        return super().start(title, answer, listener)
+
+
 @pytest.fixture
 def made(tmp_path_factory, tmp_path, monkeypatch, tiny_model_path):
     places = tmp_path_factory.getbasetemp() / "places"  # shared: each scan is placed once
@@ -48,7 +61,7 @@ def made(tmp_path_factory, tmp_path, monkeypatch, tiny_model_path):
     models.add_file(str(tiny_model_path))
     models.state.device = "cpu"
     runner = SynchronousRunner()
-    context = Context(weakref.ref(viewer), runner, runner, models, scans, notes.append)
+    context = Context(weakref.ref(viewer), runner, Crossing(), models, scans, notes.append)
     controller = LatentMapController(context)
     controller.cache = places
     return SimpleNamespace(

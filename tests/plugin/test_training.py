@@ -50,9 +50,8 @@ def said():
 def make(viewer, said, tmp_path):
     def controller():
         models = ModelsController(ModelShelf(tmp_path / "recent.json"), said.append)
-        context = Context(
-            weakref.ref(viewer), SynchronousRunner(), models, ScansController(viewer), said.append
-        )
+        runner, scans = SynchronousRunner(), ScansController(viewer)
+        context = Context(weakref.ref(viewer), runner, runner, models, scans, said.append)
         return TrainingController(context)
 
     return controller

@@ -168,7 +168,7 @@ class Explanation:
         if mean is None or sd is None:
             return f"{text}."
         others = sum(not n.same for n in self.neighbours or ())
-        return f"{text}; the {others} most similar healthy people have {mean:.2f} ± {sd:.2f}."
+        return f"{text}; the {others} most similar healthy people have {mean:.2f} ± {sd:.3f}."
 
     def record(self) -> dict[str, Any]:
         """Return everything, JSON-ready."""

@@ -24,7 +24,7 @@ from napari_normative.engine.infer import decode
 from napari_normative.volume import FloatArray, Mask
 
 if TYPE_CHECKING:
-    from napari_normative.engine.detection import Detection
+    from napari_normative.engine.detection import Detection, InModelSpace
     from napari_normative.engine.model import NormativeModel
 
 
@@ -63,8 +63,30 @@ def explain(
     if space is None or detection.provenance["model"]["sha256"] != model.digest:
         raise ValueError("explain needs a detection by this model, from this session")
     at = detection.threshold_z if threshold_z is None else threshold_z
+    return explain_inside(
+        model, space, candidate, at, directions=directions, neighbours=neighbours, device=device
+    )
+
+
+def explain_inside(
+    model: NormativeModel,
+    space: InModelSpace,
+    candidate: Candidate,
+    threshold_z: float,
+    *,
+    directions: int = 5,
+    neighbours: int = 5,
+    device: str = "cpu",
+) -> Explanation:
+    """Do what :func:`explain` does with the part of a detection that it needs.
+
+    Raises
+    ------
+    ValueError
+        When the candidate is not one of these maps at this threshold.
+    """
     image, mask = space.prepared.image, space.prepared.mask
-    region = _region(model, space.z, candidate, at)
+    region = _region(model, space.z, candidate, threshold_z)
     scoring, calibration = model.card.score, model.calibration
 
     def in_contrast(made: FloatArray) -> FloatArray:

@@ -11,6 +11,7 @@ from typing import Any
 from napari_normative.plugin.controllers.anomaly import AnomalyController
 from napari_normative.plugin.controllers.base import JobController
 from napari_normative.plugin.controllers.explorer import ExplorerController
+from napari_normative.plugin.controllers.findings import FindingsController
 from napari_normative.plugin.controllers.layout import LayoutController
 from napari_normative.plugin.controllers.reading import ReadingController
 from napari_normative.plugin.controllers.samples import SamplesController
@@ -49,7 +50,7 @@ def perform(name: str) -> None:
         return
     action = ACTIONS[name]
     if action.dock:
-        dock, _ = viewer.window.add_plugin_dock_widget(PLUGIN, action.dock)
+        dock, _ = viewer.window.add_plugin_dock_widget(PLUGIN, action.dock, tabify=True)
         dock.show()
         dock.raise_()
     session = session_for(viewer)
@@ -94,6 +95,23 @@ def _run_on_selected(session: Session) -> str:
     return made.state.run_blocked
 
 
+def _run_on_all(session: Session) -> str:
+    made = session.get(AnomalyController)
+    if made.state.running:
+        return "The anomaly map is being made."
+    if made.state.all_label:
+        made.run_all()
+        return ""
+    made.run()  # there is one scan, or none
+    return made.state.run_blocked
+
+
+def _finding(by: int, session: Session) -> str:
+    made = session.get(FindingsController)
+    made.step(by)
+    return "" if made.state.findings else "There are no findings: run the anomaly map first."
+
+
 def _draw(session: Session) -> str:
     made = session.get(SamplesController)
     if made.state.running:
@@ -124,7 +142,8 @@ def _reset_explorer(session: Session) -> str:
 
 
 def _cancel(session: Session) -> str:
-    running = [made for made in session.made if isinstance(made, JobController) and made.is_running]
+    controllers = session.context.controllers.values()
+    running = [made for made in controllers if isinstance(made, JobController) and made.is_running]
     for made in running:
         made.cancel()
     return "" if running else "Nothing is running."
@@ -214,6 +233,9 @@ ACTIONS: dict[str, Action] = {
     "getting_started": Action(dock="Getting started"),
     "settings": Action(_settings),
     "anomaly_map_of_selected": Action(_run_on_selected, "Anomaly map"),
+    "anomaly_map_of_all": Action(_run_on_all, "Anomaly map"),
+    "next_finding": Action(partial(_finding, 1), "Anomaly map"),
+    "finding_before": Action(partial(_finding, -1), "Anomaly map"),
     "draw_samples": Action(_draw, "Samples"),
     "play_samples": Action(_play, "Samples"),
     "explore": Action(_explore, "Samples"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -149,7 +150,8 @@ class ThreadRunner:
     """
 
     def __init__(self, owner: Any = None) -> None:
-        self._owner = owner
+        # Weakly: whoever keeps the runner must not keep the window.
+        self._owner = (lambda: None) if owner is None else weakref.ref(owner)
 
     def start(self, title: str, work: Work, listener: Listener) -> Job:
         """Start ``work`` in a thread."""
@@ -177,7 +179,7 @@ class ThreadRunner:
         """Start a timer."""
         from qtpy.QtCore import QTimer
 
-        timer = QTimer(self._owner)
+        timer = QTimer(self._owner())
         timer.setInterval(round(1000 * interval_s))
         timer.timeout.connect(call)
         timer.start()

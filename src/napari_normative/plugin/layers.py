@@ -34,13 +34,14 @@ if TYPE_CHECKING:
 
 METADATA_KEY = "napari_normative"
 SCAN, LABELS = "scan", "labels"
-RECONSTRUCTION, RESIDUAL, LOCAL_VOLUME, ANOMALY_Z, ABS_Z, CANDIDATES, SAMPLE = (
+RECONSTRUCTION, RESIDUAL, LOCAL_VOLUME, ANOMALY_Z, ABS_Z, CANDIDATES, MASK, SAMPLE = (
     "reconstruction",
     "residual",
     "local volume",
     "anomaly z",
     "|z|",
     "candidates",
+    "scored mask",
     "sample",
 )
 SAMPLES, SAMPLE_MEAN, SAMPLE_SD, INTERPOLATION, EXPLORER, EFFECT = (
@@ -123,6 +124,7 @@ class Outputs:
     abs_z: bool = True
     candidates: bool = True
     local_volume: bool = True
+    mask: bool = False
 
 
 def origin_of(volume: Volume) -> str:
@@ -298,6 +300,11 @@ def detection_layers(
                 rendering="mip",
                 visible=False,
             )
+        )
+    if outputs.mask:
+        scored = detection.scan.with_data(detection.mask.astype(np.float32), is_label=True)
+        specs.append(
+            spec(scored, MASK, blending="translucent_no_depth", opacity=0.35, visible=False)
         )
     if outputs.candidates:
         candidates = spec(

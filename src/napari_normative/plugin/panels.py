@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from napari_normative.plugin.controllers.anomaly import AnomalyController
 from napari_normative.plugin.controllers.explorer import ExplorerController
+from napari_normative.plugin.controllers.findings import FindingsController
 from napari_normative.plugin.controllers.getting_started import GettingStartedController
 from napari_normative.plugin.controllers.latent_map import LatentMapController
 from napari_normative.plugin.controllers.layout import LayoutController
@@ -35,8 +36,10 @@ class AnomalyMap(AnomalyView):
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         session = session_for(napari_viewer)
-        made = session.get(AnomalyController)
-        super().__init__(made.state, made.requests, session.context.shared)
+        made, findings = session.get(AnomalyController), session.get(FindingsController)
+        super().__init__(
+            made.state, made.requests, session.context.shared, findings.state, findings.requests
+        )
 
 
 class GettingStarted(GettingStartedView):
@@ -45,11 +48,6 @@ class GettingStarted(GettingStartedView):
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         session = session_for(napari_viewer)
         made = session.get(GettingStartedController)
-        made.follow(
-            session.get(AnomalyController),
-            session.get(LayoutController),
-            session.get(SamplesController),
-        )
         super().__init__(made.state, made.requests)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any, Protocol, TypeVar
+from typing import Any
 from weakref import WeakKeyDictionary
 
-from napari_normative.plugin.controllers.base import Context
+from napari_normative.plugin.controllers.base import C, Context
 from napari_normative.plugin.controllers.models import ModelsController
 from napari_normative.plugin.controllers.scans import ScansController
 from napari_normative.plugin.jobs import Runner, SynchronousRunner, ThreadRunner
@@ -14,15 +14,6 @@ from napari_normative.plugin.models import ModelShelf
 from napari_normative.plugin.process import ProcessRunner
 from napari_normative.plugin.settings import stored_settings
 from napari_normative.plugin.viewing import view_of
-
-
-class Controller(Protocol):
-    """What a session makes: anything that is built from a context."""
-
-    def __init__(self, context: Context) -> None: ...
-
-
-C = TypeVar("C", bound=Controller)
 
 
 class Session:
@@ -38,7 +29,6 @@ class Session:
     def __init__(self, viewer: Any) -> None:
         self._viewer = weakref.ref(viewer)
         self._context: Context | None = None
-        self._controllers: dict[type[Any], Any] = {}
         self.settings = stored_settings()
         self.view = view_of(viewer)
         self.view.begin(self.settings.convention)
@@ -59,17 +49,9 @@ class Session:
             )
         return self._context
 
-    @property
-    def made(self) -> tuple[Controller, ...]:
-        """The controllers that there are by now."""
-        return tuple(self._controllers.values())
-
     def get(self, kind: type[C]) -> C:
         """Return the viewer's controller of a kind."""
-        if kind not in self._controllers:
-            self._controllers[kind] = kind(self.context)
-        made: C = self._controllers[kind]
-        return made
+        return self.context.get(kind)
 
 
 def runners_for(viewer: Any) -> tuple[Runner, Runner]:

@@ -5,20 +5,27 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, TypeVar
 
 from napari_normative.errors import NormativeError
 from napari_normative.plugin.controllers.models import ModelsController
 from napari_normative.plugin.controllers.scans import ScansController
+from napari_normative.plugin.detections import Detections
 from napari_normative.plugin.jobs import Job, Listener, Runner, Work
 from napari_normative.plugin.state.common import JobRequests, JobState
 from napari_normative.plugin.state.settings import Settings
 from napari_normative.plugin.state.shared import Shared
 
-if TYPE_CHECKING:
-    from napari_normative.engine.detection import Detection
-
 Notify = Callable[[str], None]
+
+
+class Controller(Protocol):
+    """Anything that is built from a context."""
+
+    def __init__(self, context: Context) -> None: ...
+
+
+C = TypeVar("C", bound=Controller)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +45,8 @@ class Context:
         Shows an error as a notification.
     settings : Settings
         What is remembered; unless given, for as long as the window is open.
-    detections : dict
-        Last detection of each scan, by ``layers.origin_of`` of the scan.
+    detections : Detections
+        The last of each scan.
     """
 
     viewer: weakref.ref[Any]
@@ -49,7 +56,15 @@ class Context:
     scans: ScansController
     notify: Notify
     settings: Settings = field(default_factory=Settings)
-    detections: dict[str, Detection] = field(default_factory=dict)
+    detections: Detections = field(default_factory=Detections)
+    controllers: dict[type[Any], Any] = field(default_factory=dict)
+
+    def get(self, kind: type[C]) -> C:
+        """Return the viewer's controller of a kind, made when first asked for."""
+        if kind not in self.controllers:
+            self.controllers[kind] = kind(self)
+        made: C = self.controllers[kind]
+        return made
 
     @property
     def shared(self) -> Shared:

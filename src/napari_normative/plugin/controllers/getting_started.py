@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from napari_normative.plugin.controllers.anomaly import AnomalyController
 from napari_normative.plugin.controllers.base import Context, JobController
+from napari_normative.plugin.controllers.findings import FindingsController
 from napari_normative.plugin.controllers.layout import LayoutController
 from napari_normative.plugin.controllers.samples import SamplesController
 from napari_normative.plugin.layers import ANOMALY_Z, LayerSpec, add_spec, facts_of
@@ -29,9 +30,6 @@ from napari_normative.plugin.state.samples import POSTERIOR
 from napari_normative.plugin.viewing import is_open
 from napari_normative.plugin.work.getting_started import MakeSample
 
-if TYPE_CHECKING:
-    from napari_normative.core.candidates import Candidate
-
 SAMPLE = "brain-with-lesion"
 COUNT = 4
 RUN_FIRST = "Run the anomaly map first."
@@ -48,21 +46,16 @@ class GettingStartedController(JobController):
     def __init__(self, context: Context) -> None:
         self.state, self.requests = GettingStartedState(), GettingStartedRequests()
         super().__init__(context, self.state, self.requests)
-        self._parts: tuple[AnomalyController, LayoutController, SamplesController] | None = None
+        self._anomaly = context.get(AnomalyController)
+        self._layout = context.get(LayoutController)
+        self._samples = context.get(SamplesController)
+        self._findings = context.get(FindingsController)
         self._seen: set[str] = set()
         self.requests.do.connect(self.do)
-
-    def follow(
-        self, anomaly: AnomalyController, layout: LayoutController, samples: SamplesController
-    ) -> None:
-        """Work with the controllers of the docks whose steps these are."""
-        if self._parts is not None:
-            return
-        self._parts = anomaly, layout, samples
-        for state in (self.state, anomaly.state, samples.state):
+        for state in (self.state, self._anomaly.state, self._samples.state):
             for name in ("running", "cancelling", "step", "fraction", "error", "run_blocked"):
                 state.events[name].connect(self._refresh)
-        layout.state.events.connect(self._refresh)
+        self._layout.state.events.connect(self._refresh)
         self.context.scans.state.events.connect(self._refresh)
         self.context.models.state.events.model.connect(self._refresh)
         viewer = self.context.viewer()
@@ -79,9 +72,7 @@ class GettingStartedController(JobController):
         return any(told is not None and told.role in roles for told in facts)
 
     def _refresh(self, *_: object) -> None:
-        if self._parts is None:
-            return
-        anomaly, layout, samples = self._parts
+        anomaly, layout, samples = self._anomaly, self._layout, self._samples
         mapped = self._has(ANOMALY_Z)
         if mapped and layout.state.layout in {"planes", "planes+3d"}:
             self._seen.add(PLANES)
@@ -122,18 +113,13 @@ class GettingStartedController(JobController):
         self.state.trouble = next((part.error for _, part in parts if part.error), "")
 
     def _busy(self) -> JobState | None:
-        anomaly, _, samples = self._all()
-        states: tuple[JobState, ...] = (self.state, anomaly.state, samples.state)
+        states: tuple[JobState, ...] = (self.state, self._anomaly.state, self._samples.state)
         return next((state for state in states if state.running), None)
 
     def _why_no_samples(self) -> str:
         if not self.context.scans.state.scans:
             return "Open a scan first."
         return "" if self.context.models.state.model else "Choose a model first."
-
-    def _all(self) -> tuple[AnomalyController, LayoutController, SamplesController]:
-        assert self._parts is not None, "follow() comes first"
-        return self._parts
 
     # ---- steps
 
@@ -142,21 +128,20 @@ class GettingStartedController(JobController):
         step = next(step for step in self.state.steps if step.key == key)
         if step.blocked:
             return
-        anomaly, layout, samples = self._all()
         if key == SCAN:
             self._start("Sample scan", MakeSample(SAMPLE), self._on_sample)
         elif key == MAP:
-            anomaly.run()
+            self._anomaly.run()
         elif key == PLANES:
-            self._show_finding(layout)
+            self._show_finding()
         elif key == COMPARE:
-            layout.state.layout = "side-by-side"
+            self._layout.state.layout = "side-by-side"
         elif key == SAMPLES:
-            layout.state.layout = "axial"
-            wanted = samples.state
-            wanted.kind, wanted.scan, wanted.count = POSTERIOR, anomaly.state.scan, COUNT
+            self._layout.state.layout = "axial"
+            wanted = self._samples.state
+            wanted.kind, wanted.scan, wanted.count = POSTERIOR, self._anomaly.state.scan, COUNT
             wanted.volumes = True
-            samples.run()
+            self._samples.run()
         else:
             self.state.limits = LIMIT_LINES
             self._refresh()
@@ -164,10 +149,8 @@ class GettingStartedController(JobController):
     def cancel(self) -> None:
         """End whatever the tour began."""
         super().cancel()
-        if self._parts is not None:
-            anomaly, _, samples = self._parts
-            anomaly.cancel()
-            samples.cancel()
+        self._anomaly.cancel()
+        self._samples.cancel()
 
     def _on_sample(self, specs: list[LayerSpec]) -> None:
         self.context.runner.spread(self._show(specs))
@@ -186,18 +169,11 @@ class GettingStartedController(JobController):
         self._finish()
         self._refresh()
 
-    def _strongest(self) -> Candidate | None:
-        """Return the first candidate of the scan that was compared."""
-        anomaly, _, _ = self._all()
-        layer = self.context.scans.layer(anomaly.state.scan)
-        facts = None if layer is None else facts_of(layer)
-        found = self.context.detections.get("" if facts is None else facts.origin)
-        return found.candidates[0] if found is not None and found.candidates else None
-
-    def _show_finding(self, layout: LayoutController) -> None:
-        layout.state.layout = "planes"
-        strongest = self._strongest()
-        if strongest is None:
-            layout.fit()
+    def _show_finding(self) -> None:
+        """Go to the strongest finding, in three planes."""
+        self._layout.state.layout = "planes"
+        if self._findings.state.findings:
+            self._findings.state.selected = 0
+            self._findings.step(1)
         else:
-            layout.go_to(strongest.centroid_mm)
+            self._layout.fit()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from napari_normative.plugin.controllers.base import Context
 from napari_normative.plugin.controllers.layout import LayoutController
@@ -34,6 +35,7 @@ class ReadingController:
         self.compare = ComparePart(self.subject)
         self._layout: LayoutController | None = None
         self._point: tuple[float, ...] = ()
+        self._mice: WeakKeyDictionary[Any, tuple[float, ...]] = WeakKeyDictionary()
         requests = self.requests
         requests.reset_window.connect(self.window.reset)
         requests.reset_threshold.connect(self.threshold.reset)
@@ -64,10 +66,7 @@ class ReadingController:
         for model in [] if self._layout is None else self._layout.board.models:
             if self._drag not in model.mouse_drag_callbacks:
                 model.mouse_drag_callbacks.append(self._drag)
-                model.cursor.events.position.connect(self._on_pane_place)
-
-    def _on_pane_place(self, event: Any) -> None:
-        self.read(tuple(event.source.position))
+                model.cursor.events.position.connect(self._on_mouse)
 
     def refresh(self, *_: object) -> None:
         """Show what the layers and the detections are now."""
@@ -80,11 +79,27 @@ class ReadingController:
         if viewer is not None:
             self.state.readout = read_at(viewer.layers, point, self.subject.scan)
 
-    def _on_mouse(self, *_: object) -> None:
-        viewer = self.context.viewer()
+    def _on_mouse(self, event: Any) -> None:
+        panes = [] if self._layout is None else self._layout.board.models
+        viewer = next(
+            (
+                v
+                for v in (self.context.viewer(), *panes)
+                if v is not None and v.cursor is event.source
+            ),
+            None,
+        )
         # In 3D the mouse is on no particular voxel.
-        if viewer is not None and viewer.dims.ndisplay == 2:
-            self.read(tuple(viewer.cursor.position))
+        if viewer is None or viewer.dims.ndisplay == 3:
+            return
+        position = tuple(viewer.cursor.position)
+        if len(position) != viewer.dims.ndim:
+            return
+        # napari moves its cursor along with the slice, too: then the mouse was not moved.
+        before = self._mice.get(viewer)
+        self._mice[viewer] = tuple(position[axis] for axis in viewer.dims.displayed)
+        if self._mice[viewer] != before:
+            self.read(position)
 
     def _on_point(self, *_: object) -> None:
         """Read where the planes jumped to; scrolling on leaves the mouse where it is."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from napari_normative.errors import NormativeError
 from napari_normative.plugin.compare import COMPARISON
 from napari_normative.plugin.controllers.base import Context
+from napari_normative.plugin.detections import belongs
 from napari_normative.plugin.latest import Latest
 from napari_normative.plugin.layers import (
     ABS_Z,
@@ -103,8 +104,7 @@ class Subject:
         measured = self.measured
         if measured is None:
             return None
-        found = [d for o, d in self.context.detections.items() if belongs(o, measured.origin)]
-        return found[-1] if found else None
+        return self.context.detections.of_layer("", measured.origin)
 
     def _on_scan(self, *_: object) -> None:
         layer = self.scan
@@ -129,8 +129,3 @@ class Subject:
         if max(abs(low - measured.opened[0]), abs(high - measured.opened[1])) < 1e-3 * width:
             self._fresh.add(layer)
         self._changed()
-
-
-def belongs(origin: str, scan_origin: str) -> bool:
-    """Whether a result is of a scan, or of one volume of it when it is a series."""
-    return origin == scan_origin or origin.startswith(f"{scan_origin} (volume ")

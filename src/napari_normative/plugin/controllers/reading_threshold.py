@@ -111,6 +111,8 @@ class ThresholdPart:
         state.count_line = count_line(len(counted.candidates), work.threshold_z)
         state.rate_line = counted.rate_line
         state.threshold_note = ""
+        detections = self._subject.context.detections
+        detections.recounted(work.detection, counted.candidates, work.threshold_z)
         if layer is None or viewer is None or not is_open(viewer) or layer not in viewer.layers:
             return
         if counted.spec is None:

@@ -24,9 +24,9 @@ from napari_normative.plugin.layers import add_spec
 from napari_normative.plugin.state.common import Choice
 from napari_normative.plugin.state.training import TrainingRequests, TrainingState
 from napari_normative.plugin.viewing import is_open
+from napari_normative.plugin.work.plots import LoadPlots
 from napari_normative.plugin.work.training import (
     Check,
-    LoadPlots,
     Measure,
     OpenScan,
     ReadCard,

@@ -68,7 +68,8 @@ def split_rows(
 ) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
     """Return header and cells of the split preview."""
     rows = tuple((row.group, *map(str, row.people), str(sum(row.people))) for row in split)
-    return ("People of", *SPLITS, "all"), rows
+    short = [name.replace("calibration-", "calib. ") for name in SPLITS]
+    return ("People of", *short, "all"), rows
 
 
 def show_training(state: TrainingState, training: Training, *, curves: bool) -> None:
@@ -127,7 +128,7 @@ def _curves(
 
 def card_text(card: ModelCard) -> str:
     """Return a finished model in a few lines."""
-    lines = [card.one_line(), card.calibration.latents_line(), card.verdict()]
+    lines = [card.one_line(), card.verdict(figures=False), card.calibration.latents_line()]
     for site in card.held_out:
         lines.append(
             f"Held-out error at {site.site}: {site.mae:.3f} ({site.people} people), "
@@ -141,7 +142,7 @@ def card_text(card: ModelCard) -> str:
 def comparison_rows(card: ModelCard) -> tuple[tuple[str, ...], ...]:
     """Return the table of the comparison with baselines, the header first."""
     rows: list[tuple[str, ...]] = [
-        ("Against", "What", "Model", "Baseline", "Difference [95 %]", "People", "Outcome")
+        ("Against", "What", "Outcome", "Model", "Baseline", "Difference [95 %]", "People")
     ]
     for row in card.comparison:
         digits = 2 if row.figure == "ap" else 3
@@ -150,11 +151,11 @@ def comparison_rows(card: ModelCard) -> tuple[tuple[str, ...], ...]:
             (
                 BASELINE_NAMES[row.against],
                 row.describe(figures=False),
+                row.outcome,
                 f"{row.model:.{digits}f}",
                 f"{row.baseline:.{digits}f}",
                 difference.removeprefix("AP").strip().partition(",  ")[0],
                 str(row.people),
-                row.outcome,
             )
         )
     return tuple(rows)

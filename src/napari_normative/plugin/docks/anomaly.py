@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from qtpy.QtWidgets import QCheckBox, QGridLayout, QLabel, QSpinBox, QVBoxLayout, QWidget
+from superqt import QCollapsible
 
+from napari_normative.plugin.docks.findings import FindingsBlock
 from napari_normative.plugin.docks.widgets import (
     FAINT,
     WARNING,
     JobBlock,
     ModelBlock,
     bind,
+    button,
     combo,
+    enable,
     fill,
     form,
     line,
@@ -23,6 +27,7 @@ from napari_normative.plugin.docks.widgets import (
 )
 from napari_normative.plugin.state.anomaly import AnomalyRequests, AnomalyState
 from napari_normative.plugin.state.common import Choice
+from napari_normative.plugin.state.findings import FindingsRequests, FindingsState
 from napari_normative.plugin.state.shared import Shared
 
 _OUTPUTS = (
@@ -31,6 +36,7 @@ _OUTPUTS = (
     ("anomaly_z", "Anomaly z", "Residual in standard deviations of healthy scans"),
     ("abs_z", "|z| for 3D", "Magnitude of z; shown instead of the signed maps in 3D"),
     ("candidates", "Candidates", "Connected groups of anomalous voxels, with a features table"),
+    ("scored_mask", "Scored mask", "Where the scan was compared with the model"),
     (
         "local_volume",
         "Local volume",
@@ -48,9 +54,18 @@ class AnomalyView(QWidget):
     state : AnomalyState
     requests : AnomalyRequests
     shared : Shared
+    findings : FindingsState
+    findings_requests : FindingsRequests
     """
 
-    def __init__(self, state: AnomalyState, requests: AnomalyRequests, shared: Shared) -> None:
+    def __init__(
+        self,
+        state: AnomalyState,
+        requests: AnomalyRequests,
+        shared: Shared,
+        findings: FindingsState,
+        findings_requests: FindingsRequests,
+    ) -> None:
         super().__init__()
         self._state, self._scans = state, shared.scans
         self.setObjectName("napari-normative-anomaly-map")
@@ -67,6 +82,7 @@ class AnomalyView(QWidget):
         self.outputs = {name: QCheckBox(label) for name, label, _ in _OUTPUTS}
         for name, _, tip in _OUTPUTS:
             self.outputs[name].setToolTip(tip)
+        self.more = QCollapsible("Layers and options")
         self.samples = spin(0, 64, "Synthetic volumes drawn from the model, shown on this scan")
         self.seed = spin(0, 2**31 - 1, "The same seed draws the same samples")
         self.replace_earlier = QCheckBox("Replace earlier results of this scan")
@@ -76,6 +92,9 @@ class AnomalyView(QWidget):
         self.force = QCheckBox("Run anyway")
         self.force.setToolTip("Score a scan whose contrast is not the model's; believe nothing")
         self.job = JobBlock(state, requests, "Run", "Compare the scan with the model")
+        self.run_all = button("Run on all", "Compare every scan of the viewer, one after another")
+        self.working_on = text(FAINT)
+        self.findings = FindingsBlock(findings, findings_requests, shared.settings)
         self._lay_out()
 
         pick(state, "scan", self.scan)
@@ -86,6 +105,7 @@ class AnomalyView(QWidget):
         self._boxes = boxes
         for name, box in boxes.items():
             bind(state, name, box.toggled)
+        self.run_all.clicked.connect(lambda: requests.run_all.emit())
         watch(self, state, self._refresh)
         watch(self, shared.scans, self._refresh)
         self._refresh()
@@ -104,15 +124,22 @@ class AnomalyView(QWidget):
         draws.addRow("Samples", self.samples)
         draws.addRow("Seed", self.seed)
 
+        options = QWidget()
+        inside = QVBoxLayout(options)
+        inside.setContentsMargins(0, 0, 0, 0)
+        inside.addLayout(outputs)
+        inside.addLayout(draws)
+        inside.addWidget(self.replace_earlier)
+        self.more.addWidget(options)
+
         body = QWidget()
         column = QVBoxLayout(body)
         column.setContentsMargins(4, 4, 4, 4)
         column.addLayout(top)
-        column.addWidget(self.models)
-        column.addWidget(line())
-        column.addLayout(outputs)
-        column.addLayout(draws)
-        for widget in (self.replace_earlier, self.force, self.job):
+        for widget in (
+            self.models, line(), self.more, self.force, self.job, self.working_on, self.run_all,
+            self.findings,
+        ):  # fmt: skip
             column.addWidget(widget)
         column.addStretch(1)
         scrolled(self, body)
@@ -141,3 +168,8 @@ class AnomalyView(QWidget):
         tell(self.geometry_line, state.geometry)
         tell(self.geometry_warning, state.geometry_warning)
         self.force.setVisible(state.refused)
+        tell(self.working_on, state.working_on if state.running else "")
+        self.run_all.setText(state.all_label)
+        self.run_all.setVisible(bool(state.all_label))
+        busy = "Wait for the present run, or cancel it" if state.running else ""
+        enable(self.run_all, "Compare every scan of the viewer, one after another", busy)

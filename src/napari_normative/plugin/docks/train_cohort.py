@@ -75,7 +75,10 @@ class CohortPage(QWidget):
         self.notes = text(FAINT)
         self.split_title = text()
         self.split_model = TextModel()
-        self.split = table(self.split_model, "People, not scans; nobody is in two splits")
+        self.split = table(
+            self.split_model,
+            "People, not scans; two groups calibrate, test people are seen by nothing",
+        )
         self._lay_out()
 
         bind(state, "cohort", self.cohort.textEdited)
@@ -158,5 +161,5 @@ class CohortPage(QWidget):
             self.split.setVisible(bool(state.split))
             tell(self.split_title, "How people are split" if state.split else "")
             self.split.resizeColumnsToContents()
-            self.split.setFixedHeight(32 + 20 * min(len(state.split), 8))
+            self.split.setFixedHeight(48 + 20 * min(len(state.split), 8))
         tell(self.problems, state.problems)

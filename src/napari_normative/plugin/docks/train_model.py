@@ -53,6 +53,6 @@ class ModelPage(QWidget):
             self.rows.show(state.comparison[0] if state.comparison else (), state.comparison[1:])
             self.comparison.setVisible(bool(state.comparison))
             self.comparison.resizeColumnsToContents()
-            self.comparison.setFixedHeight(46 + 20 * len(state.comparison))
+            self.comparison.setFixedHeight(26 + 20 * len(state.comparison))
             words = "Beside simple baselines, on people it never saw" if state.comparison else ""
             tell(self.title, words)

@@ -256,6 +256,7 @@ class RunPage(QWidget):
             self.log.setVisible(bool(state.log))
             self.log.setPlainText(state.log)
             self.log.moveCursor(QTextCursor.MoveOperation.End)
+            self.log.moveCursor(QTextCursor.MoveOperation.StartOfLine)
 
     def _refresh_buttons(self) -> None:
         state = self._state
@@ -273,5 +274,5 @@ class RunPage(QWidget):
             smooth = Qt.TransformationMode.SmoothTransformation
             self.montage.setPixmap(picture.scaledToWidth(MONTAGE_WIDTH, smooth))
         self.montage.setVisible(shown)
-        words = "People who take no part: axial scan and reconstruction, coronal the same"
+        words = "People who take no part, their right on the left: scan and reconstruction, twice"
         tell(self.montage_title, words if shown else "")

@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt import QCollapsible
 
 from napari_normative.plugin.docks.files import MODELS, ask_file
 from napari_normative.plugin.state.common import RESEARCH_ONLY, Choice, JobRequests, JobState
@@ -32,6 +33,7 @@ from napari_normative.plugin.state.settings import Settings
 WARNING = "color: #e0a030;"
 ERROR = "color: #ff6b5e;"
 FAINT = "color: #9aa0a6;"
+LEAST_WIDTH = 350
 
 
 def watch(widget: QWidget, state: Any, refresh: Callable[[str], None]) -> None:
@@ -147,7 +149,8 @@ def scrolled(view: QWidget, body: QWidget) -> None:
     outer.setContentsMargins(2, 2, 2, 2)
     outer.addWidget(scroll, stretch=1)
     outer.addWidget(notice)
-    view.setMinimumWidth(300)
+    # Narrower, the bar of the scroll area would lie on what it scrolls.
+    view.setMinimumWidth(LEAST_WIDTH)
 
 
 class ModelBlock(QWidget):
@@ -169,6 +172,9 @@ class ModelBlock(QWidget):
         self.model = combo("Packaged models and files used before")
         self.choose_file = button("File…", "Choose a model file (.safetensors)")
         self.model_line = text(FAINT)
+        self.verdict = text(FAINT)
+        self.how_good = QCollapsible("How good is it?")
+        self.how_good.addWidget(self.verdict)
         self.error = text(ERROR)
         self.device = combo("auto takes a GPU when there is one")
         self.unload = button("Unload", "Free the memory that the model holds")
@@ -183,6 +189,7 @@ class ModelBlock(QWidget):
         rows.setContentsMargins(0, 0, 0, 0)
         rows.addRow("Model", models)
         rows.addRow(self.model_line)
+        rows.addRow(self.how_good)
         rows.addRow(self.error)
         rows.addRow("Device", devices)
         rows.addRow(self.device_line)
@@ -207,7 +214,10 @@ class ModelBlock(QWidget):
             fill(self.model, state.models, state.model)
         if changed in {"", "devices", "device"}:
             fill(self.device, state.devices, state.device)
-        tell(self.model_line, state.model_line)
+        one_line, _, verdict = state.model_line.partition("\n")
+        tell(self.model_line, one_line)
+        tell(self.verdict, verdict)
+        self.how_good.setVisible(bool(verdict))
         tell(self.device_line, state.device_line)
         tell(self.error, state.error)
         reason = "" if state.loaded else "No model is in memory"

@@ -110,6 +110,7 @@ class PaneView(QtViewer):  # type: ignore[misc]
         for emitter in self._dims_events:
             emitter.disconnect(self._on_slice)
         self._key_map_handler.keymap_providers = []
+        _free_textures(self.canvas)
         self.close()
 
 
@@ -242,3 +243,16 @@ def _splitter(direction: Qt.Orientation) -> QSplitter:
     splitter = QSplitter(direction)
     splitter.setChildrenCollapsible(False)
     return splitter
+
+
+def _free_textures(canvas: Any) -> None:
+    """Delete what a canvas holds on the graphics card.
+
+    Contexts share their objects in napari, so they outlive the widget, and vispy deletes
+    only while it draws: each 3D pane would leave 100 MB behind.
+    """
+    native = canvas.native
+    parser = canvas._scene_canvas.context.shared.parser
+    native.makeCurrent()
+    parser.parse([("DELETE", number) for number in list(parser._objects)])
+    native.doneCurrent()

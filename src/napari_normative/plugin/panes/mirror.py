@@ -205,7 +205,8 @@ class LayerMirror:
         if self._dress is not None:
             self._dress(copy)
         self._copies[layer] = copy
-        at = sum(other in self._copies for other in source.layers[: source.layers.index(layer)])
+        below = list(source.layers)[: source.layers.index(layer)]  # a slice of napari's is slow
+        at = sum(other in self._copies for other in below)
         self._target.layers.insert(at, copy)
         return True
 

@@ -33,15 +33,14 @@ class JobResult:
     device_line : str
         Which device did the work, and why.
     summary : str
-    detection : Detection or None
-        Where one was made.
+    detection : Detection
     """
 
     specs: list[LayerSpec]
     devices: tuple[str, ...]
     device_line: str
     summary: str
-    detection: Detection | None = None
+    detection: Detection
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +95,15 @@ class Detect:
         return JobResult(specs, self.models.devices(), device_line, words, detection)
 
 
+def found_line(detection: Detection) -> str:
+    """Return what a detection found in one line."""
+    count = len(detection.candidates)
+    return (
+        f"scan score {detection.scan_score:.3g} (p {detection.scan_p:.2g}), "
+        f"{count} candidate{'' if count == 1 else 's'}"
+    )
+
+
 def summary_text(detection: Detection) -> str:
     """Return what a detection found, in a few lines."""
     count = len(detection.candidates)
@@ -105,5 +113,8 @@ def summary_text(detection: Detection) -> str:
         f"{count} candidate{'' if count == 1 else 's'} at |z| > {detection.threshold_z:.2g}",
         f"{told['seconds']['total']:.1f} s on {told['device']}",
     ]
-    lines += [f"⚠ {warning}" for warning in detection.warnings]
+    asked = detection.provenance.get("applicability", {}).get("checks", [])
+    said = {f"{c['what'][0].upper()}{c['what'][1:]}. {c['remedy']}" for c in asked if c["what"]}
+    # What the checks found stands below the list of findings.
+    lines += [f"⚠ {warning}" for warning in detection.warnings if warning not in said]
     return "\n".join(lines)

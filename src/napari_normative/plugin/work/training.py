@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import time
 from dataclasses import dataclass
@@ -87,15 +86,6 @@ class Start:
     def __call__(self, progress: Progress, cancelled: Cancelled) -> Training:
         """Do it; not cancelled by closing the window: it was asked to outlive it."""
         return start_training(self.order, resume=self.resume)
-
-
-@dataclass(frozen=True)
-class LoadPlots:
-    """Load what draws the curves: on the main thread it would stall the window."""
-
-    def __call__(self, progress: Progress, cancelled: Cancelled) -> None:
-        """Do it."""
-        importlib.import_module("pyqtgraph")
 
 
 @dataclass(frozen=True)

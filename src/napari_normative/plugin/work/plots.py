@@ -1,0 +1,23 @@
+"""Loading what draws curves, before somebody waits for it."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+
+from napari_normative.plugin.jobs import Cancelled, Listener, Progress, Runner
+
+
+@dataclass(frozen=True)
+class LoadPlots:
+    """Load pyqtgraph: on the main thread it would stall the window."""
+
+    def __call__(self, progress: Progress, cancelled: Cancelled) -> None:
+        """Do it."""
+        importlib.import_module("pyqtgraph")
+
+
+def load_plots(runner: Runner) -> None:
+    """Load it in a thread; who needs it earlier loads it then."""
+    ignore = Listener(lambda *_: None, lambda _: None, lambda _: None, lambda: None)
+    runner.start("Loading the plots", LoadPlots(), ignore)

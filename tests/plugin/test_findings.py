@@ -1,0 +1,176 @@
+"""The list of findings without Qt: which scan's, where each leads, why, and run on all."""
+
+from __future__ import annotations
+
+import weakref
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+from napari_normative.errors import PreprocessError
+from napari_normative.plugin.controllers.anomaly import AnomalyController
+from napari_normative.plugin.controllers.base import Context
+from napari_normative.plugin.controllers.findings import FindingsController
+from napari_normative.plugin.controllers.models import ModelsController
+from napari_normative.plugin.controllers.scans import ScansController
+from napari_normative.plugin.jobs import SynchronousRunner
+from napari_normative.plugin.layers import CANDIDATES, MASK, SCAN, add_spec, facts_of, spec_of
+from napari_normative.plugin.models import ModelShelf
+from phantoms import phantom
+
+
+@pytest.fixture
+def made(tmp_path, tiny_model_path):
+    viewer, notes, runner = ViewerModel(), [], SynchronousRunner()
+    models = ModelsController(ModelShelf(tmp_path / "recent.json"), notes.append)
+    models.add_file(str(tiny_model_path))
+    models.state.device = "cpu"
+    context = Context(
+        weakref.ref(viewer), runner, runner, models, ScansController(viewer), notes.append
+    )
+    anomaly, findings = context.get(AnomalyController), context.get(FindingsController)
+    return SimpleNamespace(
+        viewer=viewer, notes=notes, context=context, anomaly=anomaly, state=findings.state,
+        findings=findings, models=models,
+    )  # fmt: skip
+
+
+def add(viewer, seed, name, **options):
+    return add_spec(viewer, spec_of([phantom(seed, **options)], name, SCAN))
+
+
+def test_the_findings_are_those_of_the_chosen_scan(made):
+    first = add(made.viewer, 7, "ill", lesion_ml=8.0)
+    assert (made.state.headline, made.state.report_blocked) == ("", "Run the anomaly map first.")
+    made.anomaly.run()
+    found = made.findings.detection.candidates
+    assert [f.rank for f in made.state.findings] == [c.rank for c in found]
+    assert made.state.findings[0].volume_ml == pytest.approx(found[0].volume_mm3 / 1000)
+    assert made.state.headline.startswith(f"{len(found)} finding")
+    assert {check.name for check in made.state.checks} >= {"spacing", "contrast"}
+    add(made.viewer, 8, "other")
+    made.anomaly.choose(made.viewer.layers["other"])
+    assert (made.state.headline, made.state.findings) == ("", ())
+    made.anomaly.choose(first)
+    assert len(made.state.findings) == len(found)
+    assert len(made.context.detections) == 1
+    made.viewer.layers.remove(first)
+    assert len(made.context.detections) == 0  # its volumes are let go
+
+
+def test_a_chosen_finding_moves_the_point_keeps_the_zoom_and_says_why(made):
+    add(made.viewer, 7, "ill", lesion_ml=8.0)
+    made.anomaly.run()
+    made.viewer.scene.camera.zoom = 3.5
+    made.findings.step(1)
+    strongest = made.findings.detection.candidates[0]
+    assert made.state.selected == strongest.label
+    superior, anterior, right = made.viewer.dims.point
+    half = np.array(made.findings.detection.scan.spacing_mm).max()
+    np.testing.assert_allclose((right, anterior, superior), strongest.centroid_mm, atol=half)
+    assert made.viewer.scene.camera.zoom == 3.5
+    why = made.state.why
+    assert ("brighter" if strongest.sign > 0 else "darker") in why.sentence
+    assert [curve.axis for curve in why.curves] == [
+        "left to right", "back to front", "bottom to top",
+    ]  # fmt: skip
+    labels = next(x for x in made.viewer.layers if facts_of(x).role == CANDIDATES)
+    assert labels.selected_label == strongest.label
+    made.findings.step(1)
+    made.findings.step(-1)
+    assert made.state.selected == strongest.label
+
+
+def test_another_model_than_the_maps_cannot_say_why(made):
+    add(made.viewer, 7, "ill", lesion_ml=8.0)
+    made.anomaly.run()
+    packaged = made.models.state.models[0].key
+    made.models.state.model = packaged
+    made.findings.step(1)
+    assert made.state.why is None
+    assert made.state.why_note.startswith("[MOD-021]")
+
+
+def test_candidates_at_another_threshold_are_the_ones_listed_and_explained(made):
+    from napari_normative.engine.infer import recount
+
+    add(made.viewer, 7, "ill", lesion_ml=8.0)
+    made.anomaly.run()
+    detection = made.findings.detection
+    model = made.models.shelf.load(made.models.state.model)
+    lower = detection.threshold_z / 2
+    _, more = recount(model, detection, lower)
+    made.context.detections.recounted(detection, more, lower)
+    assert len(made.state.findings) == len(more)
+    assert f"{lower:.1f}" in made.state.headline
+    made.findings.step(1)
+    assert made.state.why is not None
+    made.anomaly.run()  # a new map is the model's own again
+    assert len(made.state.findings) == len(made.findings.detection.candidates)
+
+
+def test_run_on_all_does_every_scan_and_says_how_each_went(made, monkeypatch):
+    add(made.viewer, 7, "one", lesion_ml=8.0)
+    assert made.anomaly.state.all_label == ""
+    add(made.viewer, 8, "two")
+    pair = [phantom(1), phantom(2)]
+    add_spec(made.viewer, spec_of(pair, "rest", SCAN))
+    flat = phantom(3)
+    add_spec(made.viewer, spec_of([flat.with_data(np.full(flat.shape, 7.0))], "flat", SCAN))
+    assert made.anomaly.state.all_label == "Run on all 4 scans"
+    made.anomaly.run_all()
+    state = made.anomaly.state
+    one, two, series, refused = state.summary.splitlines()
+    assert one.startswith("one: scan score")
+    assert two.startswith("two: scan score")
+    assert series == "rest: a series; choose it and one of its volumes."
+    assert refused.startswith("[")
+    assert not state.running
+    assert {x.name for x in made.viewer.layers} >= {"one · anomaly z", "two · anomaly z"}
+    assert len(made.context.detections) == 2
+
+
+def test_the_scored_mask_is_a_layer_when_asked_for(made):
+    add(made.viewer, 7, "ill", lesion_ml=8.0)
+    made.anomaly.state.scored_mask = True
+    made.anomaly.run()
+    layer = made.viewer.layers["ill · scored mask"]
+    assert facts_of(layer).role == MASK
+    assert layer.data.sum() == made.findings.detection.mask.sum()
+    assert not layer.visible
+
+
+def test_a_cancel_ends_the_queue(made, monkeypatch):
+    add(made.viewer, 7, "one")
+    add(made.viewer, 8, "two")
+    started = []
+
+    class Held:
+        def start(self, title, work, listener):
+            started.append((title, listener))
+            return SimpleNamespace(cancel=lambda: None)
+
+    object.__setattr__(made.context, "engine", Held())
+    made.anomaly.run_all()
+    made.anomaly.cancel()
+    assert made.anomaly.state.cancelling
+    started[0][1].cancelled()
+    assert [title for title, _ in started] == ["Anomaly map of one"]
+    assert made.anomaly.state.summary == "Cancelled. Nothing was kept."
+
+
+def test_a_refused_scan_of_many_offers_run_anyway_only_when_it_is_the_chosen(made, monkeypatch):
+    error = PreprocessError("PRE-004", "the contrast is reversed", "Use another model.")
+
+    def refuse(self, *_, **__):
+        raise error
+
+    monkeypatch.setattr("napari_normative.engine.model.NormativeModel.detect", refuse)
+    add(made.viewer, 7, "one")
+    add(made.viewer, 8, "two")
+    made.anomaly.choose(made.viewer.layers["one"])
+    made.anomaly.run_all()
+    assert not made.anomaly.state.refused or made.anomaly._subject[0] == made.anomaly.state.scan
+    assert made.anomaly.state.summary.count("PRE-004") == 2
