@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
+import tempfile
 
 # Small networks gain nothing from more threads, and on a busy machine these wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What a person chose in napari is neither read nor written by tests, nor by programs they start.
+os.environ["NAPARI_CONFIG"] = os.path.join(  # noqa: PTH118 - before anything is imported
+    tempfile.mkdtemp(prefix="napari-settings-"), "settings.yaml"
+)
 
 from pathlib import Path
 
@@ -16,6 +22,18 @@ from napari_normative.io.nifti import write_volume
 from phantoms import phantom, write_cohort
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def fresh_settings(tmp_path, monkeypatch):
+    """Each test begins with the defaults, and remembers in a folder of its own."""
+    settings = sys.modules.get("napari.settings")
+    if settings is not None:
+        settings._clear_plugin_settings_cache()
+        monkeypatch.setattr(settings, "_CFG_PATH", str(tmp_path / "napari" / "settings.yaml"))
+    yield
+    if settings is not None:
+        settings._clear_plugin_settings_cache()
 
 
 @pytest.fixture(scope="session")

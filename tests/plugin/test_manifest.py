@@ -41,7 +41,21 @@ def test_every_command_imports_and_is_used(manifest):
     for command in contributions.commands:
         assert command.id.startswith("napari-normative.")
         assert callable(import_python_name(command.python_name))
-    assert used == {command.id for command in contributions.commands}
+    ids = [command.id for command in contributions.commands]
+    assert len(ids) == len(set(ids))
+    # The others are for the command palette, where "Normative" finds them.
+    for command in contributions.commands:
+        assert command.id in used or command.title.startswith("Normative: ")
+
+
+def test_every_action_is_a_command_and_the_other_way_round(manifest):
+    from napari_normative.plugin.actions import ACTIONS
+
+    titles = {c.id.partition(".")[2]: c.title for c in manifest.contributions.commands}
+    palette = {name for name, title in titles.items() if title.startswith("Normative: ")}
+    assert palette == set(ACTIONS)
+    docks = {widget.display_name for widget in manifest.contributions.widgets}
+    assert {action.dock for action in ACTIONS.values() if action.dock} == docks
 
 
 def test_every_menu_exists_in_napari(manifest):

@@ -162,6 +162,20 @@ def test_a_series_as_scan_and_nothing_to_show_are_refused(made):
     assert "Choose volumes" in made.state.run_blocked
 
 
+def test_more_than_a_person_allows_is_refused_before_it_begins(made):
+    volume_gib = 8 * made.models.shelf.load(made.models.state.model).template.mask.size / 2**30
+    made.context.settings.memory_gib = 3.5 * volume_gib
+    made.state.count = 4
+    made.samples.run()
+    assert made.state.error.startswith("[JOB-005]")
+    assert "Preferences" in made.state.error
+    assert not made.viewer.layers
+    made.state.count = 3
+    made.samples.run()
+    assert made.state.error == ""
+    assert "3 synthetic volumes" in made.state.summary
+
+
 def test_more_than_fits_into_memory_is_refused_before_it_begins(made, monkeypatch):
     monkeypatch.setattr(work, "MEMORY_SHARE", 0.0)
     made.samples.run()

@@ -10,7 +10,7 @@ import pytest
 from napari.components import ViewerModel
 
 import napari_normative as nn
-from napari_normative.plugin.viewing import OVERLAY_KEY, RADIOLOGICAL, sides_text
+from napari_normative.plugin.viewing import OVERLAY_KEY, sides_text
 from placed import UPRIGHT, made_detection, placed
 
 
@@ -37,7 +37,7 @@ def corner(viewer):
 def test_a_layer_of_ours_brings_the_radiological_view_and_its_label():
     viewer = ViewerModel()
     nn.show(made_detection(placed(UPRIGHT)), viewer)
-    assert tuple(map(str, viewer.scene.camera.orientation)) == RADIOLOGICAL
+    assert tuple(map(str, viewer.scene.camera.orientation)) == ("away", "up", "left")
     assert corner(viewer).visible
     assert corner(viewer).text == "Radiological · patient right on the left"
     assert viewer.canvas.overlays.axes.visible

@@ -111,43 +111,49 @@ def sample_whole_head_with_lesion() -> list[LayerTuple]:
     return _sample("whole-head-with-lesion")
 
 
-def anomaly_map_of_selected() -> None:
-    """Open the dock with the selected volume and start."""
-    from napari_normative.plugin.panels import run_on_selected
+def _action(name: str) -> Callable[[], None]:
+    """Return the command that does an action of the table."""
 
-    run_on_selected()
+    def command() -> None:
+        from napari_normative.plugin.actions import perform
 
+        perform(name)
 
-def draw_samples() -> None:
-    """Draw synthetic volumes from the chosen model."""
-    from napari_normative.plugin import panels
-
-    panels.draw_samples()
+    command.__name__ = command.__qualname__ = name
+    return command
 
 
-def hide_overlay() -> None:
-    """Hide maps and candidates, or show them again."""
-    from napari_normative.plugin import panels
-
-    panels.hide_overlay()
-
-
-def flicker() -> None:
-    """Let scan and reconstruction take turns, or end it."""
-    from napari_normative.plugin import panels
-
-    panels.compare("flicker")
-
-
-def checkerboard() -> None:
-    """Mix scan and reconstruction in squares, or end it."""
-    from napari_normative.plugin import panels
-
-    panels.compare("checkerboard")
-
-
-def reset_window() -> None:
-    """Set the automatic grey-value window."""
-    from napari_normative.plugin import panels
-
-    panels.reset_window()
+open_anomaly_map = _action("open_anomaly_map")
+open_reading_room = _action("open_reading_room")
+open_samples = _action("open_samples")
+open_latent_map = _action("open_latent_map")
+open_train = _action("open_train")
+getting_started = _action("getting_started")
+settings = _action("settings")
+anomaly_map_of_selected = _action("anomaly_map_of_selected")
+anomaly_map_of_all = _action("anomaly_map_of_all")
+next_finding = _action("next_finding")
+finding_before = _action("finding_before")
+draw_samples = _action("draw_samples")
+play_samples = _action("play_samples")
+explore = _action("explore")
+reset_explorer = _action("reset_explorer")
+cancel = _action("cancel")
+unload_model = _action("unload_model")
+layout_axial = _action("layout_axial")
+layout_coronal = _action("layout_coronal")
+layout_sagittal = _action("layout_sagittal")
+layout_planes = _action("layout_planes")
+layout_planes_3d = _action("layout_planes_3d")
+layout_side_by_side = _action("layout_side_by_side")
+radiological = _action("radiological")
+neurological = _action("neurological")
+crosshair = _action("crosshair")
+letters = _action("letters")
+fit = _action("fit")
+hide_overlay = _action("hide_overlay")
+flicker = _action("flicker")
+checkerboard = _action("checkerboard")
+swipe = _action("swipe")
+reset_window = _action("reset_window")
+reset_threshold = _action("reset_threshold")

@@ -12,6 +12,7 @@ from napari_normative.plugin.controllers.scans import ScansController
 from napari_normative.plugin.jobs import Runner, SynchronousRunner, ThreadRunner
 from napari_normative.plugin.models import ModelShelf
 from napari_normative.plugin.process import ProcessRunner
+from napari_normative.plugin.settings import stored_settings
 from napari_normative.plugin.viewing import view_of
 
 
@@ -28,7 +29,9 @@ class Session:
     def __init__(self, viewer: Any) -> None:
         self._viewer = weakref.ref(viewer)
         self._context: Context | None = None
+        self.settings = stored_settings()
         self.view = view_of(viewer)
+        self.view.begin(self.settings.convention)
 
     @property
     def context(self) -> Context:
@@ -37,11 +40,13 @@ class Session:
             viewer = self._viewer()
             runner, engine = runners_for(viewer)
             release = engine.release if isinstance(engine, ProcessRunner) else lambda: None
-            models = ModelsController(ModelShelf(), notify_error, release)
+            models = ModelsController(ModelShelf(), notify_error, release, self.settings)
             if isinstance(engine, ProcessRunner):
                 engine.on_loaded = models.engine_has
             scans = ScansController(viewer)
-            self._context = Context(self._viewer, runner, engine, models, scans, notify_error)
+            self._context = Context(
+                self._viewer, runner, engine, models, scans, notify_error, self.settings
+            )
         return self._context
 
     def get(self, kind: type[C]) -> C:

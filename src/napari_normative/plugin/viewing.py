@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 import weakref
-from typing import Any
+from typing import Any, cast
 
 from psygnal import Signal
 
@@ -17,7 +17,6 @@ from napari_normative.plugin.planes import (
     spatial_axes,
 )
 
-RADIOLOGICAL = orientation_for(AXIS_LABELS, "radiological")
 OVERLAY_KEY = "napari_normative_sides"
 
 _WORDS = {"R": "right", "A": "anterior", "S": "superior"}
@@ -101,8 +100,14 @@ class ViewController:
         if any(facts_of(layer) is not None for layer in viewer.layers):
             self.prepare()
 
+    def begin(self, convention: str) -> None:
+        """Choose where patient right will be; nothing once the view is set."""
+        if not self._prepared and convention != self._convention:
+            self._convention = cast(Convention, convention)
+            self.convention_changed.emit(convention)
+
     def prepare(self) -> None:
-        """Set the radiological view and show the sides, once: a later choice stays."""
+        """Set the view and show the sides, once: a later choice stays."""
         viewer = self._viewer()
         if viewer is None or self._prepared:
             return
@@ -111,7 +116,7 @@ class ViewController:
         self._prepared = True
         # Outlined candidates are filled in 3D; napari would say so at every switch.
         warnings.filterwarnings("ignore", message="Contours are not displayed during 3D")
-        viewer.scene.camera.orientation = RADIOLOGICAL
+        viewer.scene.camera.orientation = orientation_for(AXIS_LABELS, self._convention)
         viewer.canvas.overlays.axes.visible = True
         viewer.canvas.overlays[OVERLAY_KEY] = TextOverlay(visible=True, position="top_left")
         viewer.dims.events.order.connect(self._turn)

@@ -137,6 +137,7 @@ class AnomalyController(JobController):
         work = Detect(
             models.shelf, models.state.model, models.state.device, scan, volume, mask,
             state.samples, state.seed, outputs, state.force and chosen,
+            self.context.settings.memory_gib,
         )  # fmt: skip
         waiting = f", {len(self._queue)} more after it" if self._queue else ""
         self._subject = key, scan.name

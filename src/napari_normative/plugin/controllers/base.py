@@ -13,6 +13,7 @@ from napari_normative.plugin.controllers.scans import ScansController
 from napari_normative.plugin.detections import Detections
 from napari_normative.plugin.jobs import Job, Listener, Runner, Work
 from napari_normative.plugin.state.common import JobRequests, JobState
+from napari_normative.plugin.state.settings import Settings
 from napari_normative.plugin.state.shared import Shared
 
 Notify = Callable[[str], None]
@@ -42,6 +43,8 @@ class Context:
     scans : ScansController
     notify : callable of (message)
         Shows an error as a notification.
+    settings : Settings
+        What is remembered; unless given, for as long as the window is open.
     detections : Detections
         The last of each scan.
     """
@@ -52,6 +55,7 @@ class Context:
     models: ModelsController
     scans: ScansController
     notify: Notify
+    settings: Settings = field(default_factory=Settings)
     detections: Detections = field(default_factory=Detections)
     controllers: dict[type[Any], Any] = field(default_factory=dict)
 
@@ -65,7 +69,7 @@ class Context:
     @property
     def shared(self) -> Shared:
         """The states that all docks show."""
-        return Shared(self.models.state, self.models.requests, self.scans.state)
+        return Shared(self.models.state, self.models.requests, self.scans.state, self.settings)
 
 
 class JobController:
@@ -83,6 +87,11 @@ class JobController:
         self._job_state = state
         self._job: Job | None = None
         requests.cancel.connect(self.cancel)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a job is under way."""
+        return self._job_state.running
 
     def cancel(self) -> None:
         """Ask the running job to stop."""

@@ -236,6 +236,7 @@ class LayoutController:
     def _on_convention(self, convention: str) -> None:
         if convention != self._view.convention:
             self._view.convention = cast(Convention, convention)
+            self.context.settings.convention = convention
 
     def _on_turned(self, convention: str) -> None:
         self.state.convention = convention

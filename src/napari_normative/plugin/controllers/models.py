@@ -9,6 +9,7 @@ from napari_normative.errors import NormativeError
 from napari_normative.plugin.models import ModelShelf
 from napari_normative.plugin.state.common import Choice
 from napari_normative.plugin.state.models import ModelsRequests, ModelsState
+from napari_normative.plugin.state.settings import Settings
 
 
 class ModelsController:
@@ -20,6 +21,8 @@ class ModelsController:
     notify : callable of (message)
     release : callable
         Frees what the engine's process holds.
+    settings : Settings, optional
+        Remembers the device.
     """
 
     def __init__(
@@ -27,6 +30,7 @@ class ModelsController:
         shelf: ModelShelf,
         notify: Callable[[str], None],
         release: Callable[[], None] = lambda: None,
+        settings: Settings | None = None,
     ) -> None:
         self.shelf = shelf
         self._release = release
@@ -37,6 +41,10 @@ class ModelsController:
         self.requests.add_file.connect(self.add_file)
         self.requests.unload.connect(self.unload)
         self.state.events.model.connect(self._on_model)
+        self._settings = settings or Settings()
+        self._settings.events.device.connect(self._take_device)
+        self._take_device(self._settings.device)
+        self.state.events.device.connect(self._keep_device)
         self.refresh()
 
     def refresh(self) -> None:
@@ -67,9 +75,21 @@ class ModelsController:
 
     def ran_on(self, devices: Sequence[str], line: str) -> None:
         """Say what a job learnt of the machine: its devices, and which one worked and why."""
-        self.state.devices = tuple(Choice(name, name) for name in devices)
+        self._list_devices(devices)
         if line:
             self.state.device_line = line
+
+    def _list_devices(self, devices: Sequence[str]) -> None:
+        """Offer devices, and the chosen one where it is missing: a run says what is wrong."""
+        names = dict.fromkeys((*devices, self.state.device))
+        self.state.devices = tuple(Choice(name, name) for name in names)
+
+    def _take_device(self, device: str) -> None:
+        self.state.device = device
+        self._list_devices([choice.key for choice in self.state.devices])
+
+    def _keep_device(self, device: str) -> None:
+        self._settings.device = device
 
     def before_job(self) -> None:
         """Note that one more job uses the model."""

@@ -116,6 +116,7 @@ class SamplesController(JobController):
             models.shelf, models.state.model, models.name, models.state.device, scans,
             max(state.count, 2) if state.kind == INTERPOLATION else state.count,
             state.seed, state.temperature, state.volumes, state.maps,
+            self.context.settings.memory_gib,
         )  # fmt: skip
         self._start(f"Samples of {models.name}", work, self._on_done)
 

@@ -78,7 +78,7 @@ class AnomalyView(QWidget):
         self.volume.setSpecialValueText("choose…")
         self.volume.setToolTip("Which volume of the series to compare, counted from 1")
         self.mask_layer = combo("Compare inside this labels layer only; else the model finds it")
-        self.models = ModelBlock(shared.models, shared.model_requests)
+        self.models = ModelBlock(shared.models, shared.model_requests, shared.settings)
         self.outputs = {name: QCheckBox(label) for name, label, _ in _OUTPUTS}
         for name, _, tip in _OUTPUTS:
             self.outputs[name].setToolTip(tip)
@@ -94,7 +94,7 @@ class AnomalyView(QWidget):
         self.job = JobBlock(state, requests, "Run", "Compare the scan with the model")
         self.run_all = button("Run on all", "Compare every scan of the viewer, one after another")
         self.working_on = text(FAINT)
-        self.findings = FindingsBlock(findings, findings_requests)
+        self.findings = FindingsBlock(findings, findings_requests, shared.settings)
         self._lay_out()
 
         pick(state, "scan", self.scan)

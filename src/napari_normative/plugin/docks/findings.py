@@ -12,7 +12,6 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
-    QFileDialog,
     QHBoxLayout,
     QHeaderView,
     QTableWidget,
@@ -21,6 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_normative.plugin.docks.files import RESULTS, ask_target
 from napari_normative.plugin.docks.widgets import (
     FAINT,
     WARNING,
@@ -31,6 +31,7 @@ from napari_normative.plugin.docks.widgets import (
     watch,
 )
 from napari_normative.plugin.state.findings import Finding, FindingsRequests, FindingsState
+from napari_normative.plugin.state.settings import Settings
 
 _COLUMNS = ("#", "sign", "peak z", "ml", "where", "p")
 _BRIGHTER, _DARKER = QColor("#ff8a80"), QColor("#82b1ff")
@@ -45,11 +46,15 @@ class FindingsBlock(QWidget):
     ----------
     state : FindingsState
     requests : FindingsRequests
+    settings : Settings
+        Remembers the folder.
     """
 
-    def __init__(self, state: FindingsState, requests: FindingsRequests) -> None:
+    def __init__(
+        self, state: FindingsState, requests: FindingsRequests, settings: Settings
+    ) -> None:
         super().__init__()
-        self._state, self._requests = state, requests
+        self._state, self._requests, self._settings = state, requests, settings
         self.headline = text("font-weight: 600;")
         self.table = _table()
         self.before = button("◀", "The finding before")
@@ -87,10 +92,9 @@ class FindingsBlock(QWidget):
             self._state.selected = self._state.findings[rows.pop()].label
 
     def _choose_report(self) -> None:
-        path, _ = QFileDialog.getSaveFileName(
-            self, "Save the report", "report.html", "Web page (*.html);;PDF (*.pdf)"
-        )
-        if path:
+        patterns = "Web page (*.html);;PDF (*.pdf)"
+        title, name = "Save the report", "report.html"
+        if path := ask_target(self, self._settings, RESULTS, title, name, patterns):
             chosen = Path(path)
             self._requests.report.emit(str(chosen if chosen.suffix else f"{path}.html"))
 

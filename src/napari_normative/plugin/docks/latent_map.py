@@ -9,7 +9,6 @@ from qtpy.QtGui import QStandardItemModel
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
-    QFileDialog,
     QHBoxLayout,
     QHeaderView,
     QLabel,
@@ -20,6 +19,13 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_normative.plugin.docks.files import (
+    COHORTS,
+    RESULTS,
+    ask_file,
+    ask_folder,
+    ask_target,
+)
 from napari_normative.plugin.docks.scatter import ScatterPlot
 from napari_normative.plugin.docks.widgets import (
     FAINT,
@@ -60,6 +66,7 @@ class LatentMapView(QWidget):
     def __init__(self, state: LatentMapState, requests: LatentMapRequests, shared: Shared) -> None:
         super().__init__()
         self._state, self._requests, self._scans = state, requests, shared.scans
+        self._settings = shared.settings
         self.setObjectName("napari-normative-latent-map")
 
         self.source = QLineEdit()
@@ -69,7 +76,7 @@ class LatentMapView(QWidget):
         )
         self.choose_folder = button("Folder…", "Choose a folder of scans")
         self.choose_table = button("Table…", "Choose a table of scans")
-        self.models = ModelBlock(shared.models, shared.model_requests)
+        self.models = ModelBlock(shared.models, shared.model_requests, shared.settings)
         self.job = JobBlock(state, requests, "Make map", "Place every scan among the latents")
         self.refused = text(WARNING)
         self.method = combo("How places become two coordinates")
@@ -159,20 +166,18 @@ class LatentMapView(QWidget):
         self._state.source = self.source.text().strip()
 
     def _pick_folder(self) -> None:
-        if path := QFileDialog.getExistingDirectory(self, "Folder of scans", self._state.source):
+        if path := ask_folder(self, self._settings, COHORTS, "Folder of scans"):
             self._state.source = path
 
     def _pick_table(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(
-            self, "Table of scans", self._state.source, "Tables (*.tsv *.csv *.txt)"
-        )
-        if path:
+        patterns = "Tables (*.tsv *.csv *.txt)"
+        if path := ask_file(self, self._settings, COHORTS, "Table of scans", patterns):
             self._state.source = path
 
     def _save(self) -> None:
         name = f"{Path(self._state.source).stem}-latent-map.tsv"
-        path, _ = QFileDialog.getSaveFileName(self, "Save the table", name, "TSV (*.tsv)")
-        if path:
+        patterns = "TSV (*.tsv)"
+        if path := ask_target(self, self._settings, RESULTS, "Save the table", name, patterns):
             self._requests.export.emit(path)
 
     def _open_neighbour(self, row: int, _column: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from qtpy.QtWidgets import (
     QCheckBox,
     QDoubleSpinBox,
-    QFileDialog,
     QHBoxLayout,
     QTabWidget,
     QVBoxLayout,
@@ -13,6 +12,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_normative.plugin.docks.explorer import ExplorerBlock
+from napari_normative.plugin.docks.files import RESULTS, ask_target
 from napari_normative.plugin.docks.widgets import (
     JobBlock,
     ModelBlock,
@@ -69,8 +69,9 @@ class SamplesView(QWidget):
     ) -> None:
         super().__init__()
         self._state, self._requests, self._scans = state, requests, shared.scans
+        self._settings = shared.settings
         self.setObjectName("napari-normative-samples")
-        self.models = ModelBlock(shared.models, shared.model_requests)
+        self.models = ModelBlock(shared.models, shared.model_requests, shared.settings)
         self.kind = combo(
             "From the cohort: any healthy person. About a scan: what the model holds possible "
             "for this person. From one scan to another: equal steps of the latents"
@@ -183,6 +184,7 @@ class SamplesView(QWidget):
             enable(self.save, _SAVE, state.save_blocked)
 
     def _choose_folder(self) -> None:
-        path, _ = QFileDialog.getSaveFileName(self, "Name a folder for the samples", "samples")
+        title = "Name a folder for the samples"
+        path = ask_target(self, self._settings, RESULTS, title, "samples")
         if path:
             self._requests.save.emit(path)

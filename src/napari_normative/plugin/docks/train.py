@@ -26,8 +26,8 @@ class TrainView(QWidget):
         super().__init__()
         self._state = state
         self.setObjectName("napari-normative-train")
-        self.cohort = CohortPage(state, requests)
-        self.run = RunPage(state, requests, shared.models)
+        self.cohort = CohortPage(state, requests, shared.settings)
+        self.run = RunPage(state, requests, shared.models, shared.settings)
         self.model = ModelPage(state, requests)
         self.pages = QTabWidget()
         for page, name, tip in (

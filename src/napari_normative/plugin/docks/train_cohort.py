@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from qtpy.QtCore import QModelIndex, QSortFilterProxyModel, Qt
 from qtpy.QtWidgets import (
-    QFileDialog,
     QHBoxLayout,
     QLabel,
     QLineEdit,
@@ -13,6 +12,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_normative.plugin.docks.files import COHORTS, ask_file, ask_folder
 from napari_normative.plugin.docks.train_tables import FilesModel, TextModel, grey_pixmap, table
 from napari_normative.plugin.docks.widgets import (
     ERROR,
@@ -25,6 +25,7 @@ from napari_normative.plugin.docks.widgets import (
     text,
     watch,
 )
+from napari_normative.plugin.state.settings import Settings
 from napari_normative.plugin.state.training import TrainingRequests, TrainingState
 
 PREVIEW_ROWS = 116
@@ -39,10 +40,15 @@ class CohortPage(QWidget):
     ----------
     state : TrainingState
     requests : TrainingRequests
+    settings : Settings
+        Remembers the folder.
     """
 
-    def __init__(self, state: TrainingState, requests: TrainingRequests) -> None:
+    def __init__(
+        self, state: TrainingState, requests: TrainingRequests, settings: Settings
+    ) -> None:
         super().__init__()
+        self._settings = settings
         self._state, self._requests = state, requests
         self.cohort = QLineEdit()
         self.cohort.setPlaceholderText("folder, pattern or table")
@@ -109,13 +115,13 @@ class CohortPage(QWidget):
         column.addStretch(1)
 
     def _choose_folder(self) -> None:
-        path = QFileDialog.getExistingDirectory(self, "Choose a folder of healthy scans")
-        if path:
+        title = "Choose a folder of healthy scans"
+        if path := ask_folder(self, self._settings, COHORTS, title):
             self._state.cohort = path
 
     def _choose_table(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, "Choose a table", "", "Tables (*.tsv *.csv)")
-        if path:
+        patterns = "Tables (*.tsv *.csv)"
+        if path := ask_file(self, self._settings, COHORTS, "Choose a table", patterns):
             self._state.cohort = path
 
     def _open(self, index: QModelIndex) -> None:

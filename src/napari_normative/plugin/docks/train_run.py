@@ -6,7 +6,6 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QPixmap, QTextCursor
 from qtpy.QtWidgets import (
     QCheckBox,
-    QFileDialog,
     QHBoxLayout,
     QLabel,
     QLineEdit,
@@ -18,6 +17,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
+from napari_normative.plugin.docks.files import MODELS, ask_folder, ask_target
 from napari_normative.plugin.docks.train_curves import CurvesView
 from napari_normative.plugin.docks.widgets import (
     ERROR,
@@ -36,6 +36,7 @@ from napari_normative.plugin.docks.widgets import (
     watch,
 )
 from napari_normative.plugin.state.models import ModelsState
+from napari_normative.plugin.state.settings import Settings
 from napari_normative.plugin.state.training import TrainingRequests, TrainingState
 
 MONTAGE_WIDTH = 340
@@ -60,12 +61,19 @@ class RunPage(QWidget):
     requests : TrainingRequests
     models : ModelsState
         Holds the device, which all docks share.
+    settings : Settings
+        Remembers the folder.
     """
 
     def __init__(
-        self, state: TrainingState, requests: TrainingRequests, models: ModelsState
+        self,
+        state: TrainingState,
+        requests: TrainingRequests,
+        models: ModelsState,
+        settings: Settings,
     ) -> None:
         super().__init__()
+        self._settings = settings
         self._state, self._requests, self._models = state, requests, models
         self.preset = combo("Size of the network and spacing")
         self.preset_line = text(FAINT)
@@ -76,6 +84,7 @@ class RunPage(QWidget):
         self.device = combo("auto takes a GPU when there is one")
         self.seed = spin(0, 2**31 - 1, "Of weights, draws and split; check again after a change")
         self.more = QCollapsible("More")
+        self.more.setToolTip("Words for the card, limits, other settings of the preset")
         self.words = {name: QLineEdit() for name, _, _ in _WORDS}
         self.max_minutes = spin(0, 100_000, "Ends training after that; 0 for no limit")
         self.max_minutes.setSpecialValueText("no limit")
@@ -192,16 +201,15 @@ class RunPage(QWidget):
         self._state.changes = self.changes.text()
 
     def _choose_out(self) -> None:
-        path, _ = QFileDialog.getSaveFileName(
-            self, "Write the model to", self._state.out, "Normative models (*.safetensors)"
-        )
+        patterns, offered = "Normative models (*.safetensors)", self._state.out
+        path = ask_target(self, self._settings, MODELS, "Write the model to", offered, patterns)
         if path:
             name = path if path.endswith(".safetensors") else f"{path}.safetensors"
             self._state.out = name
 
     def _choose_folder(self) -> None:
-        path = QFileDialog.getExistingDirectory(self, "Choose a work folder (….safetensors.work)")
-        if path:
+        title = "Choose a work folder (….safetensors.work)"
+        if path := ask_folder(self, self._settings, MODELS, title):
             self._requests.attach.emit(path)
 
     def _refresh_device(self, changed: str = "") -> None:

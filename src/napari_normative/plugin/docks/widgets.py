@@ -11,7 +11,6 @@ from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QComboBox,
-    QFileDialog,
     QFormLayout,
     QFrame,
     QHBoxLayout,
@@ -26,8 +25,10 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
+from napari_normative.plugin.docks.files import MODELS, ask_file
 from napari_normative.plugin.state.common import RESEARCH_ONLY, Choice, JobRequests, JobState
 from napari_normative.plugin.state.models import ModelsRequests, ModelsState
+from napari_normative.plugin.state.settings import Settings
 
 WARNING = "color: #e0a030;"
 ERROR = "color: #ff6b5e;"
@@ -159,11 +160,15 @@ class ModelBlock(QWidget):
     ----------
     state : ModelsState
     requests : ModelsRequests
+    settings : Settings, optional
+        Remembers the folder.
     """
 
-    def __init__(self, state: ModelsState, requests: ModelsRequests) -> None:
+    def __init__(
+        self, state: ModelsState, requests: ModelsRequests, settings: Settings | None = None
+    ) -> None:
         super().__init__()
-        self._state, self._requests = state, requests
+        self._state, self._requests, self._settings = state, requests, settings or Settings()
         self.model = combo("Packaged models and files used before")
         self.choose_file = button("File…", "Choose a model file (.safetensors)")
         self.model_line = text(FAINT)
@@ -198,9 +203,8 @@ class ModelBlock(QWidget):
         self._refresh()
 
     def _choose_file(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(
-            self, "Choose a model", "", "Normative models (*.safetensors)"
-        )
+        patterns = "Normative models (*.safetensors)"
+        path = ask_file(self, self._settings, MODELS, "Choose a model", patterns)
         if path:
             self._requests.add_file.emit(path)
 

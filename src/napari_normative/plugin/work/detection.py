@@ -14,6 +14,7 @@ from napari_normative.plugin.layers import (
 )
 from napari_normative.plugin.models import ModelShelf
 from napari_normative.plugin.sources import Snapshot, mask_on, volume_of
+from napari_normative.plugin.work.samples import require_memory
 
 if TYPE_CHECKING:
     from napari_normative.engine.detection import Detection
@@ -59,6 +60,7 @@ class Detect:
     seed: int
     outputs: Outputs
     force: bool
+    budget_gib: float = 0.0
 
     def __call__(self, progress: Progress, cancelled: Cancelled) -> JobResult:
         """Do it, and prepare the layers."""
@@ -67,6 +69,8 @@ class Detect:
         mask = None if self.mask is None else mask_on(self.mask, scan)
         progress("loading the model", 0.0)
         model = self.models.load(self.model)
+        if self.samples:
+            require_memory(self.samples * scan.data.size, self.budget_gib)
         if cancelled():
             raise CancelledError
         detection = model.detect(

@@ -77,6 +77,7 @@ class Draw:
     temperature: float
     volumes: bool
     maps: bool
+    budget_gib: float = 0.0
 
     def __call__(self, progress: Progress, cancelled: Cancelled) -> DrawResult:
         """Do it, and prepare the layers."""
@@ -87,7 +88,7 @@ class Draw:
         scans = [volume_of(scan) for scan in self.scans]
         room = scans[0].data.size if len(scans) == 1 else model.template.mask.size
         if self.volumes or len(scans) == 2:
-            require_memory(self.count * room)
+            require_memory(self.count * room, self.budget_gib)
         if cancelled():
             raise CancelledError
         hooks: dict[str, Any] = {
@@ -164,11 +165,29 @@ class Draw:
         )
 
 
-def require_memory(voxels: int) -> None:
-    """Raise unless there is room for this many voxels, once stored and once shown."""
+def require_memory(voxels: int, budget_gib: float = 0.0) -> None:
+    """Raise unless there is room for this many voxels, once stored and once shown.
+
+    Parameters
+    ----------
+    voxels : int
+    budget_gib : float
+        What a person allows, in GiB; 0 for what is free alone.
+
+    Raises
+    ------
+    NormativeError
+        ``JOB-004`` too little memory is free, ``JOB-005`` more than is allowed.
+    """
     import psutil
 
     need, free = 8 * voxels, psutil.virtual_memory().available
+    if budget_gib and need > budget_gib * 2**30:
+        raise NormativeError(
+            "JOB-005",
+            f"the volumes need {need / 2**30:.1f} GiB and {budget_gib:g} GiB are allowed",
+            "Draw fewer, or allow more in Preferences, Normative models.",
+        )
     if need > MEMORY_SHARE * free:
         raise NormativeError(
             "JOB-004",
