@@ -227,6 +227,8 @@ def test_a_lower_threshold_is_said_and_makes_no_colour_stronger() -> None:
     page = case_report(found)
     assert "3.5 (the model's own is 5.7)" in page
     assert "full colour at |z| = 5.7" in page
+    assert "calibrated at |z| &gt; 5.7 and do not hold at 3.5" in page
+    assert "do not hold" not in case_report(planted())
 
 
 @pytest.mark.parametrize(

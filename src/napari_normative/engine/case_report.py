@@ -223,6 +223,11 @@ def _findings(shown: Shown, detection: Detection) -> str:
         "judged, left is the patient's left; x (right), y (anterior), z (superior) from the origin "
         "of the scan, which may lie anywhere.</small></p>"
     )
+    if (own := own_threshold(detection)) != detection.threshold_z:
+        note = (
+            f"<p><b>The p of findings are calibrated at |z| &gt; {own:.3g} and do not hold at "
+            f"{detection.threshold_z:.3g}.</b></p>" + note
+        )
     more = len(detection.candidates) - MOST_PICTURED
     if more > 0:
         note += f"<p><small>The {MOST_PICTURED} strongest have key images, {more} not.</small></p>"
