@@ -5,10 +5,10 @@ STAMP := $(VENV)/.setup-done
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format types imports docs bench clean
+.PHONY: help setup demo test test-slow test-pyside6 lint format types imports docs bench clean
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: $(STAMP) ## system libraries (Debian, as root), .venv and the package; once
 
@@ -25,6 +25,10 @@ test: setup ## the test suite without the slow part
 
 test-slow: setup ## the tests that take minutes
 	$(PYTEST) -m slow
+
+test-pyside6: setup ## the windows' tests with the other Qt binding
+	$(BIN)/python -m pip install --quiet --no-input -e ".[pyside6]"
+	QT_API=pyside6 PYTEST_QT_API=pyside6 $(PYTEST) tests/gui
 
 lint: setup ## ruff: rules and formatting
 	$(BIN)/ruff check .

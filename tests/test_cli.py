@@ -96,6 +96,24 @@ def test_the_strongest_candidate_is_said_to_lie_left(
     assert "at left" in first
 
 
+def test_a_report_lies_beside_the_record_and_does_not_name_the_file(
+    tmp_path: Path, scan: Path, tiny_model_path: Path
+) -> None:
+    arguments = ("detect", scan, "--out", tmp_path / "o", "--model", tiny_model_path)
+    result = run(*arguments, "--report")
+    assert result.exit_code == 0, result.stderr
+    folder = tmp_path / "o" / "patient"
+    record = json.loads((folder / "detection.json").read_text())
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert record["scan"]["sha256"] in page
+    assert record["model"]["sha256"] in page
+    assert "patient.nii" not in page
+    assert str(tmp_path) not in page
+    again = run(*arguments)
+    assert again.exit_code == 0, "results with a report can be replaced by some without"
+    assert not (folder / "report.html").exists()
+
+
 def test_one_bad_scan_is_one_line_and_the_others_are_done(
     tmp_path: Path, scan: Path, damaged: Path, tiny_model_path: Path
 ) -> None:

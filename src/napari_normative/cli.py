@@ -75,15 +75,19 @@ def detect(
         bool,
         typer.Option("--local-volume", help="Map where there is more or less room than expected."),
     ] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Write report.html too: findings with key images.")
+    ] = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Compare scans with a normative model; write maps and candidates.
 
     Each scan gets a folder OUT/NAME/ with reconstruction, residual, anomaly_z and candidates
-    (.nii.gz, on the scan's own grid), candidates.tsv and detection.json. Earlier results of
-    the same scan are replaced as a whole.
+    (.nii.gz, on the scan's own grid), candidates.tsv and detection.json; with --report also
+    report.html. Earlier results of the same scan are replaced as a whole.
     """
+    from napari_normative.engine.case_report import save_case_report
     from napari_normative.io.folders import expand_scans, name_folders, whole_folder
     from napari_normative.io.nifti import read_volume, stem
 
@@ -113,6 +117,8 @@ def detect(
                         progress=bar.step,
                     )
                     found.save(folder)
+                    if report:
+                        save_case_report(found, folder / "report.html", card=normative.card)
             except CancelledError:
                 raise
             except Exception as error:  # noqa: BLE001  # one bad scan must not stop the others

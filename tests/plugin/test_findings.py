@@ -174,3 +174,25 @@ def test_a_refused_scan_of_many_offers_run_anyway_only_when_it_is_the_chosen(mad
     made.anomaly.run_all()
     assert not made.anomaly.state.refused or made.anomaly._subject[0] == made.anomaly.state.scan
     assert made.anomaly.state.summary.count("PRE-004") == 2
+
+
+def test_the_report_is_written_with_the_models_verdict_and_the_readers_threshold(made, tmp_path):
+    from napari_normative.engine.infer import recount
+
+    add(made.viewer, 7, "ill", lesion_ml=8.0)
+    made.findings.report(str(tmp_path / "early.html"))
+    assert not (tmp_path / "early.html").exists()  # nothing was found yet
+    made.anomaly.run()
+    detection = made.findings.detection
+    model = made.models.shelf.load(made.models.state.model)
+    _, more = recount(model, detection, detection.threshold_z / 2)
+    made.context.detections.recounted(detection, more, detection.threshold_z / 2)
+    made.findings.report(str(tmp_path / "report.html"))
+    assert made.state.report_note == "Written: report.html"
+    text = (tmp_path / "report.html").read_text()
+    assert "Research use only, not for diagnosis" in text
+    assert model.card.one_line() in text
+    assert f"where there are {len(more)} candidates" in text
+    made.findings.report(str(tmp_path / "nowhere" / "there" / "report.txt"))
+    assert made.state.report_note.startswith("[OUT-")
+    assert made.state.report_blocked == ""

@@ -8,10 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
 from napari_normative.core.applicability import HealthyRange
@@ -20,16 +19,14 @@ from napari_normative.core.card import ModelCard
 from napari_normative.core.latent import AggregatedPosterior, Direction, People
 from napari_normative.core.preprocess import Template
 from napari_normative.engine.detection import Detection
-from napari_normative.errors import GeometryMismatchError, ModelFileError
+from napari_normative.engine.scans import ScanLike, as_volume
+from napari_normative.errors import ModelFileError
 from napari_normative.io.checkpoint import Tensors, load_model_file, save_model_file
 from napari_normative.volume import FloatArray, Volume
 
 if TYPE_CHECKING:
     from napari_normative.core.baselines import Network
     from napari_normative.engine.explore import Order
-
-ScanLike: TypeAlias = str | Path | Volume | SpatialImage | tuple[NDArray[Any], Any]
-"""A path, a Volume, a nibabel image, or an array with its voxel-to-world affine."""
 
 Progress = Callable[[str, float], None]
 Cancel = Callable[[], bool]
@@ -382,30 +379,6 @@ def load_model(name_or_path: str | Path = DEFAULT_MODEL) -> NormativeModel:
             subject=path.name,
         )
     return NormativeModel.load(path)
-
-
-def as_volume(scan: ScanLike, *, volume: int | None = None) -> Volume:
-    """Return a volume of a path, Volume, nibabel image or (array, affine)."""
-    if isinstance(scan, Volume):
-        return scan
-    if isinstance(scan, str | Path):
-        from napari_normative.io.nifti import read_volume
-
-        return read_volume(scan, volume=volume)
-    if isinstance(scan, tuple):
-        return Volume.from_array(scan[0], scan[1])
-    data = np.asanyarray(scan.dataobj)
-    if data.ndim == 4 and volume is not None:
-        data = data[..., volume]
-    if data.ndim != 3:
-        raise GeometryMismatchError(
-            "GEO-002",
-            f"the image has {data.ndim} dimensions, a volume has 3",
-            "Choose one volume with volume=N, counted from 0.",
-        )
-    made = Volume.from_array(data, scan.affine)
-    source = dataclasses.replace(made.source, header=scan.header)
-    return dataclasses.replace(made, source=source)
 
 
 def _unfit(what: str, why: str) -> ModelFileError:

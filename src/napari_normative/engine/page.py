@@ -41,6 +41,9 @@ figcaption{font-size:12.5px;color:#333}
 .side{display:grid;grid-template-columns:repeat(3,1fr);font-size:11px;color:#555}
 .side span{padding:0 5px}
 .side b{float:right;font-weight:400}
+.pairs td{white-space:normal;overflow-wrap:anywhere;vertical-align:top}
+.pairs td:first-child{color:#555;white-space:nowrap}
+p img{max-width:100%;height:auto}
 """
 
 

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from napari_normative.errors import OutputError, TrainingError, VolumeFileError
 from napari_normative.io.nifti import find_volumes, stem
 
-_NUMBERED = re.compile(r"(sample_\d+|mean|sd)\.nii\.gz")
+_NUMBERED = re.compile(r"(sample_\d+|mean|sd)\.nii\.gz|report\.html")
 """Results that an earlier run may have left and this one does not make."""
 
 

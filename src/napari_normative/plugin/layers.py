@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_normative.core.limits import image_limits, signed_limit
 from napari_normative.plugin.geometry import AXIS_LABELS, DisplayGrid, display_grid, to_display
 from napari_normative.plugin.looks import (
     MAGNITUDE,
     SIGNED,
     candidate_features,
     colormap_of,
-    image_limits,
     magnitude_limits,
-    signed_limit,
 )
 from napari_normative.volume import Volume
 

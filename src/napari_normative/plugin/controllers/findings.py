@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_normative.core.place import describe_place
@@ -9,6 +10,7 @@ from napari_normative.errors import NormativeError
 from napari_normative.plugin.controllers.anomaly import AnomalyController
 from napari_normative.plugin.controllers.base import Context
 from napari_normative.plugin.controllers.layout import LayoutController
+from napari_normative.plugin.jobs import Listener
 from napari_normative.plugin.latest import Latest
 from napari_normative.plugin.layers import CANDIDATES, facts_of, origin_of
 from napari_normative.plugin.state.findings import (
@@ -19,6 +21,7 @@ from napari_normative.plugin.state.findings import (
     Why,
 )
 from napari_normative.plugin.work.plots import load_plots
+from napari_normative.plugin.work.report import Report
 from napari_normative.plugin.work.why import Explain
 
 if TYPE_CHECKING:
@@ -46,6 +49,7 @@ class FindingsController:
         self._anomaly.events.scan.connect(self._refresh)
         self.state.events.selected.connect(self._on_selected)
         self.requests.step.connect(self.step)
+        self.requests.report.connect(self.report)
         load_plots(context.runner)
         self._refresh()
 
@@ -70,6 +74,37 @@ class FindingsController:
         else:
             at = 0 if by > 0 else -1
         self.state.selected = labels[at]
+
+    def report(self, path: str) -> None:
+        """Write the report of the listed detection as HTML or PDF, as the path ends."""
+        state, models, found = self.state, self.context.models, self._detection
+        if found is None or state.report_blocked:
+            return
+        shown = self.context.detections.shown(found)
+        notes: tuple[str, ...] = ()
+        if shown.threshold_z != found.threshold_z:
+            notes = (
+                f"The reader looked at |z| > {shown.threshold_z:.1f}, where there are "
+                f"{len(shown.candidates)} candidates; this report is at the model's threshold.",
+            )
+        layer = self.context.scans.layer(self._anomaly.scan)
+        name = None if layer is None else layer.name
+        work = Report(found, Path(path), name, notes, models.shelf, models.state.model)
+        state.report_blocked, state.report_note = "The report is being written", "Writing…"
+        listener = Listener(
+            lambda *_: None, self._on_report, self._on_report_failed, self._on_report_cancelled
+        )
+        self.context.runner.start("Report", work, listener)
+
+    def _on_report(self, path: Path) -> None:
+        self.state.report_blocked, self.state.report_note = "", f"Written: {path.name}"
+
+    def _on_report_failed(self, error: NormativeError) -> None:
+        self.state.report_blocked, self.state.report_note = "", str(error)
+        self.context.notify(str(error))
+
+    def _on_report_cancelled(self) -> None:
+        self.state.report_blocked, self.state.report_note = "", ""
 
     def _origin(self, key: str) -> str:
         layer = self.context.scans.layer(key) if key else None

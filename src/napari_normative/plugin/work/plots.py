@@ -10,11 +10,16 @@ from napari_normative.plugin.jobs import Cancelled, Listener, Progress, Runner
 
 @dataclass(frozen=True)
 class LoadPlots:
-    """Load pyqtgraph: on the main thread it would stall the window."""
+    """Load pyqtgraph, and compute the dashes of napari's polygons.
+
+    On the main thread both would stall the window: the dashes, which vispy keeps, with the first
+    labels layer.
+    """
 
     def __call__(self, progress: Progress, cancelled: Cancelled) -> None:
         """Do it."""
         importlib.import_module("pyqtgraph")
+        importlib.import_module("vispy.visuals.line.dash_atlas").DashAtlas()
 
 
 def load_plots(runner: Runner) -> None:

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_normative.core.candidates import Candidate
+from napari_normative.core.limits import image_limits
 from napari_normative.errors import CancelledError, ModelFileError
 from napari_normative.plugin.jobs import Cancelled, Progress
 from napari_normative.plugin.layers import CANDIDATES, LayerSpec, content_digest, origin_of, spec_of
-from napari_normative.plugin.looks import candidate_features, image_limits
+from napari_normative.plugin.looks import candidate_features
 from napari_normative.plugin.models import ModelShelf
 from napari_normative.plugin.sources import Snapshot, volume_of
 from napari_normative.plugin.windowing import (

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_normative.core.limits import image_limits, signed_limit
 from napari_normative.errors import CancelledError, NormativeError
 from napari_normative.plugin.jobs import Cancelled, Progress
 from napari_normative.plugin.layers import (
@@ -22,8 +23,6 @@ from napari_normative.plugin.layers import (
 from napari_normative.plugin.looks import (
     MAGNITUDE,
     SIGNED,
-    image_limits,
-    signed_limit,
 )
 from napari_normative.plugin.models import ModelShelf
 from napari_normative.plugin.sources import Snapshot, volume_of
