@@ -83,6 +83,7 @@ class AnomalyView(QWidget):
         for name, _, tip in _OUTPUTS:
             self.outputs[name].setToolTip(tip)
         self.more = QCollapsible("Layers and options")
+        self.more.toggleButton().setToolTip("Which results become layers; samples; earlier results")
         self.samples = spin(0, 64, "Synthetic volumes drawn from the model, shown on this scan")
         self.seed = spin(0, 2**31 - 1, "The same seed draws the same samples")
         self.replace_earlier = QCheckBox("Replace earlier results of this scan")

@@ -84,7 +84,7 @@ class RunPage(QWidget):
         self.device = combo("auto takes a GPU when there is one")
         self.seed = spin(0, 2**31 - 1, "Of weights, draws and split; check again after a change")
         self.more = QCollapsible("More")
-        self.more.setToolTip("Words for the card, limits, other settings of the preset")
+        self.more.toggleButton().setToolTip("Words for the card, limits, the preset's values")
         self.words = {name: QLineEdit() for name, _, _ in _WORDS}
         self.max_minutes = spin(0, 100_000, "Ends training after that; 0 for no limit")
         self.max_minutes.setSpecialValueText("no limit")

@@ -174,6 +174,7 @@ class ModelBlock(QWidget):
         self.model_line = text(FAINT)
         self.verdict = text(FAINT)
         self.how_good = QCollapsible("How good is it?")
+        self.how_good.toggleButton().setToolTip("Whether the model beats simple baselines")
         self.how_good.addWidget(self.verdict)
         self.error = text(ERROR)
         self.device = combo("auto takes a GPU when there is one")
