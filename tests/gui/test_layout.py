@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 from napari._qt.qt_viewer import QtViewer
+from napari._qt.utils import QImg2array
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import QApplication
@@ -69,13 +70,7 @@ def settle(qtbot, controller):
 
 
 def picture(canvas):
-    image = canvas.screenshot()
-    image = image.convertToFormat(image.Format.Format_RGB888)
-    rows, columns = image.height(), image.width()
-    bits = image.constBits()
-    bits.setsize(image.sizeInBytes())
-    array = np.frombuffer(bits, np.uint8).reshape(rows, image.bytesPerLine())
-    return array[:, : 3 * columns].reshape(rows, columns, 3).astype(int)
+    return QImg2array(canvas.screenshot())[..., :3].astype(int)
 
 
 def ball_in(image):

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_normative.plugin.docks.widgets import button, combo, fill, pick, watch
+from napari_normative.plugin.docks.widgets import bind, button, combo, fill, pick, watch
 from napari_normative.plugin.state.common import Choice
 from napari_normative.plugin.state.layout import (
     CONVENTION_CHOICES,
@@ -73,8 +73,8 @@ class LayoutRow(QWidget):
         rows.addLayout(marks)
 
         pick(state, "convention", self.convention)
-        self.crosshair.toggled.connect(partial(setattr, state, "crosshair"))
-        self.letters.toggled.connect(partial(setattr, state, "letters"))
+        bind(state, "crosshair", self.crosshair.toggled)
+        bind(state, "letters", self.letters.toggled)
         self.fit.clicked.connect(lambda: requests.fit.emit())
         watch(self, state, self._refresh)
         self._refresh()

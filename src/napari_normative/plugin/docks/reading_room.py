@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from qtpy.QtCore import QEvent, Qt
@@ -209,7 +208,7 @@ class ReadingRoomView(QWidget):
         bind(state, "threshold_z", self.threshold.valueChanged)
         for name in ("right_button", "colour_bar"):
             bind(state, name, getattr(self, name).toggled)
-        self.hide_overlay.clicked.connect(partial(setattr, state, "hidden"))
+        bind(state, "hidden", self.hide_overlay.clicked)
         self.reset_window.clicked.connect(lambda: requests.reset_window.emit())
         self.reset_threshold.clicked.connect(lambda: requests.reset_threshold.emit())
         for kind, made in self.compare.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any
 
 from psygnal import EmissionInfo
@@ -280,4 +279,5 @@ class JobBlock(QWidget):
 
 def bind(state: object, field: str, change: Any) -> None:
     """Let a widget's signal of a new value write a field of a state."""
-    change.connect(partial(setattr, state, field))
+    # No partial of setattr: PySide6 does not see how many arguments that takes.
+    change.connect(lambda value: setattr(state, field, value))
