@@ -93,7 +93,7 @@ def test_the_strongest_candidate_is_said_to_lie_left(
     result = run("detect", scan, "--out", tmp_path / "o", "--model", tiny_model_path)
     first = next(line for line in result.stdout.splitlines() if line.startswith("  1."))
     assert "darker" in first
-    assert "at left" in first
+    assert ", left " in first
 
 
 def test_a_report_lies_beside_the_record_and_does_not_name_the_file(

@@ -12,8 +12,6 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from napari_normative.core.place import describe_place
-
 if TYPE_CHECKING:
     from napari_normative.engine.detection import Detection
     from napari_normative.engine.train import TrainProgress
@@ -115,7 +113,7 @@ def describe_detection(scan: Path, folder: Path, found: Detection) -> str:
     for c in found.candidates[:3]:
         lines.append(
             f"  {c.rank}. {c.volume_mm3 / 1000:.1f} ml {'brighter' if c.sign > 0 else 'darker'}, "
-            f"peak z {c.peak_z:.1f}, p {c.p:.3g}, at {describe_place(c.centroid_mm)}"
+            f"peak z {c.peak_z:.1f}, p {c.p:.3g}, {found.place_of(c)} of the middle"
         )
     lines.extend(f"  warning: {text}" for text in found.warnings)
     return "\n".join(lines)

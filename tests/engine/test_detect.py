@@ -193,3 +193,21 @@ def test_candidates_at_another_threshold(tiny_model_path):
     assert none == ()
     _, more = recount(model, found, found.threshold_z / 2)
     assert sum(c.volume_mm3 for c in more) > sum(c.volume_mm3 for c in same)
+
+
+@pytest.mark.parametrize("origin_mm", [(0.0, 0.0, 0.0), (-500.0, 300.0, 90.0)])
+def test_a_place_in_words_does_not_depend_on_the_scans_origin(tiny_model_path, origin_mm):
+    model = load_model(tiny_model_path)
+    scan = phantom(7, lesion_ml=8.0)
+    moved = scan.affine.copy()
+    moved[:3, 3] += origin_mm
+    here = model.detect(scan)
+    there = model.detect(Volume.from_array(scan.data, moved, "moved"))
+    first, again = here.candidates[0], there.candidates[0]
+    assert np.allclose(np.subtract(again.centroid_mm, first.centroid_mm), origin_mm, atol=2.0)
+    side = here.place_of(first).split()[0]
+    assert there.place_of(again).split()[0] == side
+    assert side == ("right" if first.centroid_mm[0] > here.middle_mm[0] else "left")
+    inside = np.argwhere(here.mask).mean(axis=0)
+    expected = scan.affine[:3, :3] @ inside + scan.affine[:3, 3]
+    np.testing.assert_allclose(here.middle_mm, expected, atol=1e-6)

@@ -247,7 +247,7 @@ def test_moving_the_mouse_is_cheap_and_tells_place_and_values(
               f"{np.percentile(times, 99):.2f} ms")  # fmt: skip
     assert np.percentile(times, 90) < 5
     lines = dock.readout.text().splitlines()
-    assert lines[0].startswith("right 10, anterior 20, superior 20")
+    assert lines[0].startswith("R +10, A +20, S +20")
     assert lines[1].startswith("voxel ")
     assert "sub-07_T1w: " in dock.readout.text()
 

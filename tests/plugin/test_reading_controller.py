@@ -9,7 +9,7 @@ import pytest
 from napari.components import ViewerModel
 from scipy import ndimage
 
-from napari_normative.core.place import describe_place
+from napari_normative.core.place import coordinates
 from napari_normative.errors import NormativeError
 from napari_normative.plugin import models
 from napari_normative.plugin.controllers.anomaly import AnomalyController
@@ -372,9 +372,7 @@ def test_the_point_of_the_planes_is_read():
     made = opened(phantom(1))
     made.viewer.dims.set_point((0, 1, 2), (12.0, 20.0, -40.0))
     superior, anterior, right = made.viewer.dims.point  # napari rounds to whole steps
-    assert made.state.readout.place == (
-        f"left {-right:.0f}, anterior {anterior:.0f}, superior {superior:.0f} mm"
-    )
+    assert made.state.readout.place == (f"R {right:+.0f}, A {anterior:+.0f}, S {superior:+.0f} mm")
     assert made.state.readout.values[0].name == "scan"
 
 
@@ -439,7 +437,7 @@ def test_the_panes_of_a_layout_answer_the_mouse_too():
     next(generator)
     assert made.state.width == pytest.approx(1.2 * width)
     pane.cursor.position = (12.0, 3.0, -4.0)
-    assert made.state.readout.place == "left 4, anterior 3, superior 12 mm"
+    assert made.state.readout.place == "R -4, A +3, S +12 mm"
 
 
 def test_after_a_jump_the_point_is_read_and_while_scrolling_the_mouse():
@@ -448,9 +446,9 @@ def test_after_a_jump_the_point_is_read_and_while_scrolling_the_mouse():
     viewer.dims.set_point((0, 1, 2), (2.0, -3.0, 5.0))
     viewer.mouse_over_canvas = True
     viewer.cursor.position = (2.0, 6.0, 9.0)
-    assert made.state.readout.place == "right 9, anterior 6, superior 2 mm"
+    assert made.state.readout.place == "R +9, A +6, S +2 mm"
     viewer.dims.set_point(0, 4.0)
-    assert made.state.readout.place == "right 9, anterior 6, superior 4 mm"
+    assert made.state.readout.place == "R +9, A +6, S +4 mm"
     viewer.dims.set_point((0, 1, 2), (0.0, 0.0, -1.0))
     superior, anterior, right = viewer.dims.point
-    assert made.state.readout.place == describe_place((right, anterior, superior))
+    assert made.state.readout.place == coordinates((right, anterior, superior))

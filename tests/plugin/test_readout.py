@@ -40,9 +40,7 @@ def test_the_voxel_is_counted_on_the_stored_grid_and_the_value_is_the_files(affi
 
 def test_the_place_is_told_in_words():
     viewer, layer, _ = shown(UPRIGHT)
-    assert read_at(viewer.layers, (12.0, 3.0, -4.0), layer).place == (
-        "left 4, anterior 3, superior 12 mm"
-    )
+    assert read_at(viewer.layers, (12.0, 3.0, -4.0), layer).place == ("R -4, A +3, S +12 mm")
 
 
 def test_a_candidate_is_told_with_rank_sign_and_p():

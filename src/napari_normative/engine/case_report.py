@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_normative.core.card import RESEARCH_USE, ModelCard
-from napari_normative.core.place import describe_place
 from napari_normative.engine.case_pictures import (
     Picture,
     Shown,
@@ -148,13 +147,13 @@ def case_sections(
         Section("", _result(detection)),
         Section("Notes of the reader", sentences(notes)) if notes else None,
         Section("Warnings", sentences(detection.warnings)) if detection.warnings else None,
-        Section("Findings", _findings(shown, detection)),
+        Section("Findings", _findings(detection)),
         Section("Overview", _legend(shown, detection), overview(shown), own_page=True),
         Section("", "", colour_bar(shown.limit_z, detection.threshold_z)),
         *(
             Section(
                 f"Finding {c.rank}",
-                f"<p>{_finding(shown, c)}</p>",
+                f"<p>{_finding(detection, c)}</p>",
                 key_image(shown, c),
                 own_page=True,
             )
@@ -196,7 +195,7 @@ def _result(detection: Detection) -> str:
     return _pairs(rows)
 
 
-def _findings(shown: Shown, detection: Detection) -> str:
+def _findings(detection: Detection) -> str:
     if not detection.candidates:
         return (
             f"<p>No group of voxels lies beyond the threshold |z| &gt; {detection.threshold_z:.3g}."
@@ -208,7 +207,7 @@ def _findings(shown: Shown, detection: Detection) -> str:
         [
             str(c.rank),
             _direction(c),
-            _place(shown, c),
+            detection.place_of(c),
             ", ".join(f"{v:.1f}" for v in c.centroid_mm),
             f"{c.peak_z:+.2f}",
             f"{c.mean_z:+.2f}",
@@ -234,19 +233,13 @@ def _findings(shown: Shown, detection: Detection) -> str:
     return table(heads, rows, text=4) + note
 
 
-def _finding(shown: Shown, c: Candidate) -> str:
+def _finding(detection: Detection, c: Candidate) -> str:
     return (
         f"{_direction(c).capitalize()} than expected, {c.volume_mm3 / 1000:.2f} ml at "
-        f"{_place(shown, c)} from the middle; peak z {c.peak_z:+.2f}, mean z {c.mean_z:+.2f}, "
-        f"p {c.p:.3g}. Yellow: its outline, and at the edges where its centroid lies; grey: "
-        "other findings."
+        f"{detection.place_of(c)} from the middle; peak z {c.peak_z:+.2f}, mean z "
+        f"{c.mean_z:+.2f}, p {c.p:.3g}. Yellow: its outline, and at the edges where its centroid "
+        "lies; grey: other findings."
     )
-
-
-def _place(shown: Shown, c: Candidate) -> str:
-    """Return on which side of the patient it lies; the scan's origin need not be in the middle."""
-    from_middle = zip(c.centroid_mm, shown.frame.middle_mm, strict=True)
-    return describe_place(a - b for a, b in from_middle)
 
 
 def _direction(c: Candidate) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from napari_normative.core.candidates import Candidate
+from napari_normative.core.place import describe_place, middle_of
 from napari_normative.core.preprocess import Prepared
 from napari_normative.io.atomic import replace_files
 from napari_normative.io.nifti import write_volume
@@ -97,6 +99,16 @@ class Detection:
     provenance: dict[str, Any]
     local_volume: Volume | None = None
     in_model: InModelSpace | None = None
+
+    @cached_property
+    def middle_mm(self) -> tuple[float, float, float]:
+        """Middle of what was scored, world mm: from here places have a side."""
+        return middle_of(self.mask, self.scan.affine)
+
+    def place_of(self, candidate: Candidate) -> str:
+        """Return where a candidate lies in the patient, in words; see :func:`describe_place`."""
+        pairs = zip(candidate.centroid_mm, self.middle_mm, strict=True)
+        return describe_place(at - middle for at, middle in pairs)
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write the detection into ``folder`` and return the files written.

@@ -122,6 +122,30 @@ class ModelShelf:
             self._loaded_key = key
             return self._loaded
 
+    def load_same(self, key: str, digest: str, name: str) -> NormativeModel:
+        """Return the chosen model if it is the one that made a detection; in a job.
+
+        Parameters
+        ----------
+        key : str
+        digest, name : str
+            Of the model that made the detection.
+
+        Raises
+        ------
+        ModelFileError
+            ``MOD-021`` if it is another.
+        """
+        model = self.load(key)
+        if model.digest != digest:
+            raise ModelFileError(
+                "MOD-021",
+                f"the anomaly map was made with {name}, another model is chosen",
+                f"Choose {name} again.",
+                consequence="Nothing was asked of it.",
+            )
+        return model
+
     def devices(self) -> tuple[str, ...]:
         """Return what can be asked for on this machine; in a job, because it loads torch."""
         from napari_normative.engine.device import list_devices

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_normative.core.place import describe_place
+from napari_normative.core.place import coordinates
 from napari_normative.plugin.compare import COMPARISON
 from napari_normative.plugin.layers import ANOMALY_Z, CANDIDATES, LayerFacts, facts_of
 from napari_normative.plugin.state.reading import LayerValue, Readout
@@ -49,7 +49,7 @@ def read_at(layers: Iterable[Any], point: tuple[float, ...], scan: Any | None = 
     for layer in reversed(list(layers)):
         if layer.visible and (text := value_at(layer, point, ras_mm)):
             values.append(LayerValue(layer.name.removeprefix(prefix), text))
-    return Readout(describe_place(ras_mm), voxel, tuple(values))
+    return Readout(coordinates(ras_mm), voxel, tuple(values))
 
 
 def value_at(layer: Any, point: tuple[float, ...], ras_mm: NDArray[np.float64]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_normative.core.place import describe_place
+from napari_normative.core.place import coordinates
 from napari_normative.errors import NormativeError
 from napari_normative.plugin.controllers.anomaly import AnomalyController
 from napari_normative.plugin.controllers.base import Context
@@ -129,7 +129,8 @@ class FindingsController:
             return
         shown = self.context.detections.shown(found)
         state.report_blocked = ""
-        state.findings = tuple(_row(candidate) for candidate in shown.candidates)
+        own = shown.threshold_z == found.threshold_z
+        state.findings = tuple(_row(found, c, own) for c in shown.candidates)
         if state.selected not in {finding.label for finding in state.findings}:
             state.selected = 0
         count = len(state.findings)
@@ -187,15 +188,17 @@ class FindingsController:
                 layer.selected_label = label
 
 
-def _row(candidate: Candidate) -> Finding:
+def _row(detection: Detection, candidate: Candidate, own_threshold: bool) -> Finding:
     return Finding(
         label=candidate.label,
         rank=candidate.rank,
         sign="brighter" if candidate.sign > 0 else "darker",
         peak_z=candidate.peak_z,
         volume_ml=candidate.volume_mm3 / 1000,
-        place=describe_place(candidate.centroid_mm),
-        p=candidate.p,
+        place=detection.place_of(candidate),
+        world=coordinates(candidate.centroid_mm),
+        # Healthy evidence is known at the model's threshold alone.
+        p=candidate.p if own_threshold else None,
     )
 
 

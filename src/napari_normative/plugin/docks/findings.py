@@ -156,11 +156,11 @@ def fill_table(table: QTableWidget, findings: Sequence[Finding]) -> None:
             f"{finding.peak_z:+.1f}",
             f"{finding.volume_ml:.1f}",
             short_place(finding.place),
-            f"{finding.p:.2g}",
+            "–" if finding.p is None else f"{finding.p:.2g}",
         )
         for column, words in enumerate(cells):
             item = QTableWidgetItem(words)
-            item.setToolTip(finding.place if column == _COLUMNS.index("where") else "")
+            item.setToolTip(_tip(_COLUMNS[column], finding))
             if column == _COLUMNS.index("sign"):
                 item.setForeground(_BRIGHTER if finding.sign == "brighter" else _DARKER)
             if column in (0, 2, 3, 5):
@@ -170,6 +170,14 @@ def fill_table(table: QTableWidget, findings: Sequence[Finding]) -> None:
     table.setFixedHeight(_ROW_HEIGHT * (1 + max(shown, 1)) + 4)
     table.setVisible(bool(findings))
     table.blockSignals(blocked)
+
+
+def _tip(column: str, finding: Finding) -> str:
+    if column == "where":
+        return f"{finding.place} from the middle; coordinates {finding.world}"
+    if column == "p" and finding.p is None:
+        return "Known at the model's own threshold only"
+    return ""
 
 
 def short_place(words: str) -> str:

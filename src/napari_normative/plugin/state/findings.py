@@ -19,9 +19,13 @@ class Finding:
     rank : int
     sign : str
         ``brighter`` or ``darker`` than expected.
-    peak_z, volume_ml, p : float
+    peak_z, volume_ml : float
     place : str
-        Centroid in words, mm.
+        Centroid in words, mm from the middle of what was compared.
+    world : str
+        Its coordinates.
+    p : float or None
+        None at another threshold than the model's.
     """
 
     label: int
@@ -30,7 +34,8 @@ class Finding:
     peak_z: float
     volume_ml: float
     place: str
-    p: float
+    world: str
+    p: float | None
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,7 @@ class Detect:
             cancel=cancelled,
         )
         progress("preparing the layers", 1.0)
+        _ = detection.middle_mm  # computed here, for the list of findings
         name = self.scan.name
         if self.volume is not None:
             name = f"{name} (volume {self.volume + 1})"

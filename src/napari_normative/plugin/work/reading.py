@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_normative.core.candidates import Candidate
 from napari_normative.core.limits import image_limits
-from napari_normative.errors import CancelledError, ModelFileError
+from napari_normative.errors import CancelledError
 from napari_normative.plugin.jobs import Cancelled, Progress
 from napari_normative.plugin.layers import CANDIDATES, LayerSpec, content_digest, origin_of, spec_of
 from napari_normative.plugin.looks import candidate_features
@@ -136,15 +136,8 @@ class Recount:
         """
         from napari_normative.engine.infer import recount
 
-        model = self.models.load(self.model)
         told = self.detection.provenance["model"]
-        if model.digest != told["sha256"]:
-            raise ModelFileError(
-                "MOD-021",
-                f"the anomaly map was made with {told['name']}, another model is chosen",
-                f"Choose {told['name']} in the dock Anomaly map.",
-                consequence="The candidates were not counted anew.",
-            )
+        model = self.models.load_same(self.model, told["sha256"], told["name"])
         volume, candidates = recount(model, self.detection, self.threshold_z)
         rate = rate_line(model.calibration, self.threshold_z)
         if cancelled():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from napari_normative.errors import ModelFileError
 from napari_normative.plugin.jobs import Cancelled, Progress
 from napari_normative.plugin.models import ModelShelf
 from napari_normative.plugin.state.findings import Curve, Why
@@ -51,14 +50,7 @@ class Explain:
         from napari_normative.engine.device import choose_device
         from napari_normative.engine.why import explain_inside
 
-        model = self.models.load(self.model)
-        if model.digest != self.digest:
-            raise ModelFileError(
-                "MOD-021",
-                f"the anomaly map was made with {self.name}, another model is chosen",
-                f"Choose {self.name} again.",
-                consequence="The candidate was not explained.",
-            )
+        model = self.models.load_same(self.model, self.digest, self.name)
         made = explain_inside(
             model,
             self.inside,
