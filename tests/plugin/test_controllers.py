@@ -114,6 +114,19 @@ def test_pickers_follow_layers_as_they_come_go_and_are_renamed(made):
     assert made.state.run_blocked == "Open a scan first."
 
 
+def test_samples_that_need_more_memory_than_the_settings_allow_are_refused(made):
+    scan = add_scan(made.viewer)
+    made.controller.context.settings.memory_gib = 2.5 * 8 * scan.data.size / 2**30
+    made.state.samples = 3
+    made.requests.run.emit()
+    assert made.state.error.startswith("[JOB-005]")
+    assert made.model.asked == []
+    made.state.samples = 2
+    made.requests.run.emit()
+    assert made.state.error == ""
+    assert [asked.samples for asked in made.model.asked] == [2]
+
+
 def test_run_hands_over_the_scan_and_the_choices_and_shows_the_results(made):
     add_scan(made.viewer)
     made.state.samples, made.state.seed, made.models.device = 2, 7, "cpu"
