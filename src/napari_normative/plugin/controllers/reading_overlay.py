@@ -81,7 +81,7 @@ class OverlayPart:
         shown = z is not None and z.visible and self._state.colour_bar
         if z is not None:
             if shown and z.colorbar.size != BAR_PX:
-                z.colorbar.position, z.colorbar.size = "top_right", BAR_PX
+                z.colorbar.position, z.colorbar.size = "bottom_right", BAR_PX
                 z.colorbar.font_size = FONT_SIZE
             z.colorbar.visible = shown
         overlays = viewer.canvas.overlays
@@ -90,7 +90,7 @@ class OverlayPart:
                 return
             from napari.components.overlays import TextOverlay
 
-            overlays[UNIT_KEY] = TextOverlay(position="top_right", font_size=FONT_SIZE)
+            overlays[UNIT_KEY] = TextOverlay(position="bottom_right", font_size=FONT_SIZE)
         detection = self._subject.detection()
         lines = ["anomaly z", "red brighter", "blue darker"]
         if detection is not None:

@@ -79,6 +79,7 @@ class Link:
         self._panes: list[Pane] = []
         self._centre: dict[int, float] = {}
         self._zoom: float | None = None
+        self._fitted: float | None = None
         self._silent = False
         self.clicks = False
         main.dims.events.point.connect(self._on_point)
@@ -100,6 +101,7 @@ class Link:
         self._panes.append(pane)
         self._watch_view(pane.model)
         pane.model.dims.events.point.connect(self._on_pane_point)
+        pane.model.canvas.events.size.connect(self._on_size)
         self.place(pane)
 
     def remove(self, pane: Pane) -> None:
@@ -107,6 +109,7 @@ class Link:
         self._panes.remove(pane)
         self._unwatch_view(pane.model)
         pane.model.dims.events.point.disconnect(self._on_pane_point)
+        pane.model.canvas.events.size.disconnect(self._on_size)
         if not self._panes:
             self._centre.clear()
             self._zoom = None
@@ -286,6 +289,11 @@ class Link:
                 if viewer is not moved:
                     self._apply_view(viewer)
 
+    def _on_size(self, event: Any = None) -> None:
+        """Show the whole again in panes of another size, unless somebody zoomed meanwhile."""
+        if self._zoom is not None and self._zoom == self._fitted:
+            self.fit()
+
     def _on_reset(self, event: Any = None) -> None:
         if not self._silent and self._panes:
             self.fit()
@@ -303,7 +311,7 @@ class Link:
             zooms.append(float(np.min(np.asarray(viewer.canvas.size) / size)))
         if not zooms:
             return
-        self._zoom = FIT * min(zooms)
+        self._zoom = self._fitted = FIT * min(zooms)
         self._centre = {a: float(low[a] + high[a]) / 2 for a in range(main.dims.ndim)}
         with self.silent():
             for viewer in self._flat():
