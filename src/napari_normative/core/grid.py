@@ -7,7 +7,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_normative.volume import Affine, FloatArray, Volume
 
@@ -60,6 +59,8 @@ def antialias(data: FloatArray, spacing_mm: NDArray[np.float64], target_mm: floa
     sigma = np.sqrt(variance_mm2) / spacing_mm
     if (sigma < 0.2).all():
         return data
+    from scipy import ndimage  # a fifth of a second that a window should not wait for
+
     blurred: FloatArray = ndimage.gaussian_filter(data, sigma, truncate=3.0, mode="constant")
     return blurred
 

@@ -9,11 +9,13 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from napari_normative.errors import CohortError
 from napari_normative.io.nifti import find_volumes, stem
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SPLITS = ("train", "calibration-a", "calibration-b", "test")
 SHARES = (0.7, 0.1, 0.1, 0.1)
@@ -87,6 +89,8 @@ def list_people(source: str | Path, *, seed: int = 0) -> tuple[list[Person], lis
                 "or a TSV table with a column path.",
                 subject=path.name,
             )
+        import pandas as pd  # late: it takes a third of a second
+
         table = pd.DataFrame({"path": [str(f) for f in files]})
     for column in ("subject", "site", "split"):
         if column not in table:
@@ -176,6 +180,8 @@ def counts(people: list[Person]) -> dict[str, dict[str, int]]:
 
 
 def _read_table(path: Path) -> pd.DataFrame:
+    import pandas as pd  # late: it takes a third of a second
+
     try:
         table = pd.read_csv(path, sep="\t" if path.suffix.lower() != ".csv" else ",", dtype=str)
     except (OSError, ValueError) as error:

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from napari_normative.core.candidates import Candidate
 from napari_normative.core.place import describe_place, middle_of
@@ -17,6 +15,9 @@ from napari_normative.core.preprocess import Prepared
 from napari_normative.io.atomic import replace_files
 from napari_normative.io.nifti import write_volume
 from napari_normative.volume import FloatArray, Mask, Volume
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,4 +182,6 @@ def candidate_table(candidates: Sequence[Candidate]) -> pd.DataFrame:
         for c in candidates
     ]
     columns = ["label", "id", "rank", "sign", "peak_z", "mean_z", "volume_ml"]
+    import pandas as pd  # late: it takes a third of a second
+
     return pd.DataFrame(rows, columns=[*columns, "x_mm", "y_mm", "z_mm", "p"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -15,6 +16,10 @@ from napari_normative.errors import CancelledError, NormativeError
 
 PROGRESS_INTERVAL_S = 0.05
 """Progress is passed on at most this often, so that a fast job cannot flood the window."""
+
+BREATH_MS = 15
+"""Between two steps on the main thread. Without a pause Qt takes them all in one turn: a timer of
+0 ms is a posted event, and those come before the mouse and the screen."""
 
 Progress = Callable[[str, float], None]
 Cancelled = Callable[[], bool]
@@ -166,12 +171,12 @@ class ThreadRunner:
         return _WorkerJob(worker)
 
     def spread(self, steps: Iterator[object]) -> None:
-        """Take one step per turn of the event loop."""
+        """Take one step at a time, with a pause in which the window does what it has to."""
         from qtpy.QtCore import QTimer
 
         def take() -> None:
             if next(steps, _END) is not _END:
-                QTimer.singleShot(0, take)
+                QTimer.singleShot(BREATH_MS, take)
 
         take()
 
@@ -260,6 +265,7 @@ def _worker_class() -> type:
                     self.signals.progressed.emit(step, float(fraction))
 
             outcome = outcome_of(self._titled.take(), progress, self._stop.is_set)
-            self.signals.ended.emit(outcome)
+            with contextlib.suppress(RuntimeError):  # the window went first, and its signals
+                self.signals.ended.emit(outcome)
 
     return _Worker

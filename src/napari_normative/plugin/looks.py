@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_normative.core.candidates import Candidate
 from napari_normative.core.limits import signed_limit
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from napari_normative.core.candidates import Candidate
 
 
 SIGNED, MAGNITUDE = "normative signed", "normative magnitude"

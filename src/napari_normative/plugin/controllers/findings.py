@@ -50,8 +50,14 @@ class FindingsController:
         self.state.events.selected.connect(self._on_selected)
         self.requests.step.connect(self.step)
         self.requests.report.connect(self.report)
-        load_plots(context.runner)
+        self._anomaly.events.running.connect(self._load_plots)
         self._refresh()
+
+    def _load_plots(self, running: bool) -> None:
+        """While the first detection runs, load what will show why."""
+        if running:
+            self._anomaly.events.running.disconnect(self._load_plots)
+            load_plots(self.context.runner)
 
     @property
     def detection(self) -> Detection | None:
