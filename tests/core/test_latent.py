@@ -15,6 +15,7 @@ from napari_normative.core.latent import (
     directions_of,
     draws_about,
     latent_health,
+    shrunk_correlation,
 )
 
 
@@ -142,3 +143,85 @@ def test_draws_about_two_levels_have_their_moments_and_one_seed() -> None:
     np.testing.assert_array_equal(again[1][1], drawn[1][1])
     for level, (mean, _) in zip(next(draws_about(levels, 1, 0, 0.0)), levels, strict=True):
         np.testing.assert_array_equal(level, mean)
+
+
+def unequal(people: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return latents of people and their covariance: SDs of .3 to 3, one pair correlated."""
+    sd = np.geomspace(0.3, 3.0, 40)
+    correlation = np.eye(40)
+    correlation[2, 30] = correlation[30, 2] = -0.8
+    wanted = correlation * np.outer(sd, sd)
+    noise = np.random.default_rng(5).standard_normal((people, 40))
+    return (noise @ np.linalg.cholesky(wanted).T).astype(np.float32), wanted
+
+
+def test_few_people_keep_their_variances_and_the_correlation_that_is_no_chance() -> None:
+    means, _ = unequal(100)
+    posterior = AggregatedPosterior.fit(means, np.full_like(means, 0.01))
+    factor = posterior.cholesky.astype(np.float64)
+    found = factor @ factor.T
+    np.testing.assert_allclose(np.diag(found), means.var(axis=0) + 0.01, rtol=1e-4)
+    sd = np.sqrt(np.diag(found))
+    correlation = found / np.outer(sd, sd)
+    assert correlation[2, 30] == pytest.approx(-0.8, abs=0.15)
+    correlation[2, 30] = correlation[30, 2] = 0
+    off = correlation - np.eye(40)
+    sample = np.corrcoef(means.T)
+    sample[2, 30] = sample[30, 2] = 0
+    assert np.abs(sample - np.eye(40)).max() > 0.3  # what chance makes of so few
+    assert np.abs(off).max() < 0.05
+
+
+def test_draws_are_as_wide_as_the_cohort_along_every_latent() -> None:
+    means, wanted = unequal(100)
+    posterior = AggregatedPosterior.fit(means, np.full_like(means, 0.01))
+    drawn = posterior.draw(20000, seed=0)
+    np.testing.assert_allclose(drawn.std(axis=0), np.sqrt(means.var(axis=0) + 0.01), rtol=0.03)
+    np.testing.assert_allclose(posterior.sd() / np.sqrt(np.diag(wanted)), 1, atol=0.25)
+
+
+def test_many_people_keep_all_their_correlations() -> None:
+    random = np.random.default_rng(1)
+    mixing = np.linalg.qr(random.standard_normal((12, 12)))[0] * np.geomspace(0.2, 4, 12)
+    means = (random.standard_normal((5000, 12)) @ mixing.T).astype(np.float32)
+    factor = AggregatedPosterior.fit(means, np.full_like(means, 1e-4)).cholesky.astype(float)
+    found, wanted = factor @ factor.T, np.cov(means.T)
+    scale = np.sqrt(np.outer(np.diag(wanted), np.diag(wanted)))
+    np.testing.assert_allclose(found / scale, wanted / scale, atol=0.01)
+
+
+@pytest.mark.parametrize("people", [2, 4, 6, 12, 30])
+def test_fewer_people_than_latents_give_a_covariance(people: int) -> None:
+    means, _ = unequal(people)
+    means[:, 7] = 0.5  # unused
+    means[:, 12:16] = means[:, 11:12] * [1, -1, 2, 3]  # and one five times over
+    posterior = AggregatedPosterior.fit(means, np.full_like(means, 1e-4))
+    factor = posterior.cholesky.astype(np.float16).astype(np.float64)  # as a file holds it
+    assert np.linalg.eigvalsh(factor @ factor.T)[0] > 0
+    assert posterior.sd()[7] == pytest.approx(0.01, rel=0.01)
+    used = np.delete(np.arange(40), 7)
+    wanted = means.var(axis=0) + 1.01e-4
+    np.testing.assert_allclose(posterior.sd()[used] ** 2, wanted[used], rtol=1e-4)
+    assert np.isfinite([posterior.distance(x) for x in means]).all()
+
+
+def test_correlations_that_contradict_each_other_are_shrunk_until_they_are_possible() -> None:
+    # Neighbours correlate .75, the next but one .5: beyond what 24 people can prove.
+    random = np.random.default_rng(0)
+    common = random.standard_normal((24, 34))
+    means = sum(common[:, k : k + 30] for k in range(5)).astype(np.float32)
+    standard = (means - means.mean(axis=0)) / means.std(axis=0)
+    kept = np.corrcoef(standard.T)
+    kept[np.abs(kept) < np.tanh(4.1 / np.sqrt(21))] = 0
+    assert np.linalg.eigvalsh(kept)[0] < 0
+    assert np.linalg.eigvalsh(shrunk_correlation(standard))[0] > 0
+
+
+def test_spatial_latents_keep_an_sd_for_every_cell() -> None:
+    random = np.random.default_rng(3)
+    means = random.normal(2.0, 0.5, size=(9, 2, 3, 3, 2)).astype(np.float32)
+    variances = random.uniform(0.1, 0.2, size=means.shape).astype(np.float32)
+    posterior = AggregatedPosterior.fit(means, variances)
+    np.testing.assert_allclose(posterior.mean, means.mean(axis=0), rtol=1e-6)
+    wanted = np.sqrt(means.var(axis=0) + variances.mean(axis=0))
+    np.testing.assert_allclose(posterior.cholesky, wanted, rtol=1e-6)

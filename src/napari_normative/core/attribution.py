@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_normative.core.calibration import Calibration
-from napari_normative.core.latent import AggregatedPosterior, People
+from napari_normative.core.latent import SAME, AggregatedPosterior, People
 from napari_normative.core.residual import smooth_inside
 from napari_normative.core.score import ScoreConfig
 from napari_normative.volume import FloatArray, Mask
@@ -28,10 +28,6 @@ REACH_MM = 32.0
 
 BAND = 2.0
 """Half width of the band, in SD of healthy residuals."""
-
-SAME = 0.1
-"""Distance below which a person of the cohort is the scanned one: a scan is never aligned twice
-to the last digit, and latents are rounded. Two people are 0.4 or more apart."""
 
 
 @dataclass(frozen=True)

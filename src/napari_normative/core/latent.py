@@ -14,6 +14,16 @@ from napari_normative.volume import FloatArray
 ACTIVE_NATS = 0.01
 """A latent direction whose mean KL exceeds this is counted as active."""
 
+SAME = 0.1
+"""Distance below which a person of the cohort is the scanned one: a scan is never aligned twice
+to the last digit, and latents are rounded. Two people are 0.4 or more apart."""
+
+CHANCE = 0.05
+"""Probability that any pair of unrelated latents counts as correlated."""
+
+LEAST_EIGENVALUE = 0.05
+"""Of the correlations that are shrunk to; 1 without correlations."""
+
 
 @dataclass(frozen=True, eq=False)
 class AggregatedPosterior:
@@ -33,19 +43,16 @@ class AggregatedPosterior:
     def fit(cls, means: FloatArray, variances: FloatArray) -> AggregatedPosterior:
         """Fit latents of n people, shape (n, ...): covariance of means plus mean variance.
 
-        Dense latents get the Ledoit-Wolf estimate, spatial ones independent entries.
-
-        References
-        ----------
-        .. [1] Ledoit & Wolf, J. Multivar. Anal. 88:365-411, 2004.
+        Dense latents keep their own variances; of their correlations see
+        :func:`shrunk_correlation`. Spatial ones get independent entries.
         """
         mean = means.mean(axis=0).astype(np.float32)
         if means.ndim > 2:
             sd = np.sqrt(means.var(axis=0) + variances.mean(axis=0))
             return cls(mean, sd.astype(np.float32))
-        from sklearn.covariance import ledoit_wolf
-
-        covariance, _ = ledoit_wolf(means.astype(np.float64))
+        spread = means.std(axis=0, dtype=np.float64)
+        standard = (means - means.mean(axis=0, dtype=np.float64)) / np.where(spread > 0, spread, 1)
+        covariance = shrunk_correlation(standard) * np.outer(spread, spread)
         covariance += np.diag(variances.mean(axis=0).astype(np.float64) + 1e-6)
         return cls(mean, np.linalg.cholesky(covariance).astype(np.float32))
 
@@ -96,6 +103,44 @@ class AggregatedPosterior:
         if self.mean.ndim > 1:
             return np.asarray(centred / np.maximum(self.cholesky, 1e-6))
         return np.asarray(np.linalg.solve(self.cholesky.astype(np.float64), centred.T).T)
+
+
+def shrunk_correlation(standard: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return correlations shrunk to those that chance cannot explain, shape (Z, Z).
+
+    The weight is that of Ledoit & Wolf [1]_. Where they put the identity stand the
+    correlations that are significant at ``CHANCE`` among all pairs, the others 0 [2]_: a few
+    people have no say about thousands of pairs, but some pairs are unmistakable.
+
+    Parameters
+    ----------
+    standard : float array, shape (n, Z)
+        Of n people, columns of mean 0 and SD 1; or 0 throughout.
+
+    References
+    ----------
+    .. [1] Ledoit & Wolf, J. Multivar. Anal. 88:365-411, 2004.
+    .. [2] Bickel & Levina, Ann. Stat. 36:2577-2604, 2008.
+    """
+    from scipy.stats import norm
+    from sklearn.covariance import ledoit_wolf_shrinkage
+
+    n, size = standard.shape
+    values = standard.astype(np.float64)
+    sample = values.T @ values / n
+    np.fill_diagonal(sample, 1)
+    # Fisher's z of a correlation of nothing has the SD 1 / sqrt(n - 3).
+    two_sided = norm.isf(CHANCE / max(size * (size - 1), 1))
+    largest = np.tanh(two_sided / np.sqrt(max(n - 3, 1)))
+    target = np.where(np.abs(sample) > largest, sample, 0)
+    np.fill_diagonal(target, 1)
+    # What is left of a correlation matrix need not be one.
+    least = np.linalg.eigvalsh(target)[0]
+    if least < LEAST_EIGENVALUE:
+        share = (1 - LEAST_EIGENVALUE) / (1 - least)
+        target = share * target + (1 - share) * np.eye(size)
+    weight = float(ledoit_wolf_shrinkage(values, assume_centered=True))
+    return np.asarray((1 - weight) * sample + weight * target)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_normative.core.attribution import SAME
+from napari_normative.core.latent import SAME
 from napari_normative.plugin.state.common import Choice
 from napari_normative.plugin.state.latent_map import SCORE, Colouring, NeighbourRow
 
