@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_normative.core.attribution import (
-    SAME,
     Effect,
     Explanation,
     Neighbour,
@@ -19,6 +18,7 @@ from napari_normative.core.attribution import (
     strongest_directions,
 )
 from napari_normative.core.candidates import Candidate, components
+from napari_normative.core.latent import SAME
 from napari_normative.core.residual import fit_contrast
 from napari_normative.engine.infer import decode
 from napari_normative.volume import FloatArray, Mask

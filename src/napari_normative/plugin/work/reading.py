@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_normative.core.candidates import Candidate
 from napari_normative.core.limits import image_limits
 from napari_normative.errors import CancelledError
 from napari_normative.plugin.jobs import Cancelled, Progress
@@ -26,6 +25,7 @@ from napari_normative.plugin.windowing import (
 
 if TYPE_CHECKING:
     from napari_normative.core.calibration import Calibration
+    from napari_normative.core.candidates import Candidate
     from napari_normative.engine.detection import Detection
     from napari_normative.plugin.geometry import DisplayGrid
 
