@@ -55,9 +55,9 @@ def choose_device(request: str = "auto") -> DeviceChoice:
             )
         if torch.backends.mps.is_available():
             return DeviceChoice("mps", "Apple GPU")
-        return DeviceChoice("cpu", f"no GPU was found; {torch.get_num_threads()} threads")
+        return DeviceChoice("cpu", f"no GPU was found; {_threads()}")
     if name == "cpu":
-        return DeviceChoice("cpu", f"as asked; {torch.get_num_threads()} threads")
+        return DeviceChoice("cpu", f"as asked; {_threads()}")
     if name == "mps":
         if torch.backends.mps.is_available():
             return DeviceChoice("mps", "as asked")
@@ -92,3 +92,10 @@ def _absent(request: str) -> DeviceError:
         f"{request} is not available on this machine",
         "Use --device auto or cpu; for a GPU install its driver and a torch build for it.",
     )
+
+
+def _threads() -> str:
+    import torch
+
+    count = torch.get_num_threads()
+    return f"{count} thread{'' if count == 1 else 's'}"

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
+from napari_normative.engine.background import gentle_environment
 from napari_normative.errors import NormativeError
 from napari_normative.plugin import pipes
 from napari_normative.plugin.jobs import Job, Listener, Repeater, ThreadRunner, Work, conclude
@@ -76,7 +77,11 @@ class _Engine:
         self.gone = False
         program = [sys.executable, "-m", "napari_normative.plugin.engine_main"]
         self._process = subprocess.Popen(
-            program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            program,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=gentle_environment(),
         )
         self._outgoing: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._bridge = _bridge_class()()

@@ -20,7 +20,6 @@ from napari_normative.plugin.controllers.scatter import (
     nearest,
     tip_of,
 )
-from napari_normative.plugin.jobs import Listener
 from napari_normative.plugin.layers import facts_of
 from napari_normative.plugin.state.common import Choice
 from napari_normative.plugin.state.latent_map import (
@@ -38,8 +37,8 @@ from napari_normative.plugin.work.latent_map import (
     Mapped,
     OpenScan,
     PlaceScan,
-    load_plot,
 )
+from napari_normative.plugin.work.plots import load_plots
 
 if TYPE_CHECKING:
     from napari_normative.engine.embed import Place
@@ -194,8 +193,7 @@ class LatentMapController(JobController):
         if state.running or state.run_blocked:
             return
         self._model = models.state.model
-        nobody = Listener(lambda *_: None, lambda _: None, lambda _: None, lambda: None)
-        self.context.runner.start("Loading the plot", load_plot, nobody)
+        load_plots(self.context.runner)
         device = models.state.device
         work = EmbedCohort(models.shelf, self._model, device, state.source, self.cache)
         self._start(f"Latent map of {Path(state.source).name}", work, self._on_mapped)

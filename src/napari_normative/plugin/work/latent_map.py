@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,11 +74,6 @@ class EmbedCohort:
             cancel=cancelled,
         )
         return Mapped(found, axes, model.people, self.models.devices())
-
-
-def load_plot(progress: Progress, cancelled: Cancelled) -> None:
-    """Import what draws the map, so that the window does not wait for it when the map is there."""
-    importlib.import_module("pyqtgraph")
 
 
 @dataclass(frozen=True, eq=False)
