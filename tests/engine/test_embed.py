@@ -168,6 +168,7 @@ def test_the_first_axis_of_a_model_changes_its_volumes_most(
     np.testing.assert_allclose(axes.place(model.posterior.mean[None]), 0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_umap_is_seeded_and_keeps_two_crowds_apart() -> None:
     pytest.importorskip("umap")
     random = np.random.default_rng(0)

@@ -265,8 +265,7 @@ def test_the_mouse_over_the_picture_is_followed(window, qtbot, scan_path):
         QApplication.sendEvent(canvas, move)
         qtbot.wait(50)
         right = window.cursor.position[2]
-        side = "right" if round(right) >= 0 else "left"
-        assert dock.readout.text().startswith(f"{side} {abs(round(right))},")
+        assert dock.readout.text().startswith(f"R {round(right):+d},")
     assert right < 0  # radiological: the right half of the screen is the patient's left
 
 

@@ -151,6 +151,7 @@ def test_it_goes_on_without_the_window_and_another_window_finds_it(
     assert again.run.headline.text() == "mine.safetensors is finished."
 
 
+@pytest.mark.slow
 def test_stop_resume_kill_and_resume_again(window, qtbot, ordered):
     dock, controller = open_dock(window)
     state = controller.state
