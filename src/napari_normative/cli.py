@@ -76,7 +76,7 @@ def detect(
         typer.Option("--local-volume", help="Map where there is more or less room than expected."),
     ] = False,
     report: Annotated[
-        bool, typer.Option("--report", help="Write report.html too: findings with key images.")
+        bool, typer.Option("--report", help="Write report.html too: candidates with key images.")
     ] = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,

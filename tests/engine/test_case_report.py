@@ -155,7 +155,7 @@ def test_every_number_is_that_of_the_detection() -> None:
         assert row is not None
         for cell in cells:
             assert f">{cell}<" in row.group(), cell
-    assert page.count('alt="Finding') == MOST_PICTURED
+    assert page.count('alt="Candidate') == MOST_PICTURED
     assert "strongest have key images, 2 not" in page
     for text in ("7.5", "0.0303", "5.7", "45 × 52 × 45", "4 × 4 × 4 mm", "RAS", "31%", "4.25"):
         assert text in page, text
@@ -187,11 +187,11 @@ def test_nothing_private_and_nothing_from_outside() -> None:
     assert "My name" in case_report(found, name="My name")
 
 
-def test_a_scan_without_findings_has_no_pictures_of_any() -> None:
+def test_a_scan_without_candidates_has_no_pictures_of_any() -> None:
     found = dataclasses.replace(planted(), candidates=())
     titles = [s.title for s in case_sections(found)]
     assert "Overview" in titles
-    assert not [t for t in titles if t.startswith("Finding ")]
+    assert not [t for t in titles if t.startswith("Candidate ")]
     assert "no proof of health" in case_report(found)
 
 

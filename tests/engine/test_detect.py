@@ -68,7 +68,7 @@ def test_axis_order_does_not_change_the_map(model: NormativeModel, codes: str) -
     assert np.corrcoef(straight.ravel(), other.ravel())[0, 1] > 0.99
 
 
-def test_a_tilted_and_moved_head_gives_the_same_finding(model: NormativeModel) -> None:
+def test_a_tilted_and_moved_head_gives_the_same_candidate(model: NormativeModel) -> None:
     scan = phantom(7, lesion_ml=14)
     angle = np.radians(12)
     tilt = np.eye(4)

@@ -160,11 +160,13 @@ def test_the_right_side_of_the_patient_is_on_the_left_of_the_screen(window, qtbo
     assert top.mean() > 1.2 * bottom.mean()
 
 
-def test_the_list_of_findings_leads_to_each_and_says_why(window, qtbot, scan_path, tiny_model_path):
+def test_the_list_of_candidates_leads_to_each_and_says_why(
+    window, qtbot, scan_path, tiny_model_path
+):
     window.open(scan_path, plugin=PLUGIN)
     dock, controller = open_dock(window)
     controller.context.models.add_file(str(tiny_model_path))
-    block = dock.findings
+    block = dock.candidates
     assert block.isHidden()
     click(qtbot, dock.job.run)
     wait_idle(qtbot, controller.state)
@@ -321,7 +323,7 @@ def test_a_scan_of_another_weighting_is_refused_in_the_dock_and_run_on_demand(
     click(qtbot, dock.job.run)
     wait_idle(qtbot, controller.state)
     assert not dock.job.error.isVisible()
-    said = dock.findings.checks.text()
+    said = dock.candidates.checks.text()
     assert "⚠ the contrast between bright and medium tissue is reversed" in said
     assert "Use a model of this scan's modality" in said
     assert "sub-07_T2w · local volume" in {layer.name for layer in window.layers}

@@ -11,8 +11,8 @@ from napari_normative.io.nifti import write_volume
 from napari_normative.plugin import actions, commands
 from napari_normative.plugin.actions import ACTIONS, perform
 from napari_normative.plugin.controllers.anomaly import AnomalyController
+from napari_normative.plugin.controllers.candidates import CandidatesController
 from napari_normative.plugin.controllers.explorer import ExplorerController
-from napari_normative.plugin.controllers.findings import FindingsController
 from napari_normative.plugin.controllers.layout import LayoutController
 from napari_normative.plugin.controllers.reading import ReadingController
 from napari_normative.plugin.controllers.samples import SamplesController
@@ -83,11 +83,11 @@ def test_commands_do_what_they_say(window, qtbot, told, tmp_path, tiny_model_pat
     qtbot.waitUntil(lambda: not state.running and bool(state.summary), timeout=60_000)
     assert "sub-07_T1w · candidates" in window.layers
 
-    findings = session.get(FindingsController).state
-    command("next_finding")
-    assert findings.selected == findings.findings[0].label
-    command("finding_before")
-    assert findings.selected == findings.findings[-1].label
+    candidates = session.get(CandidatesController).state
+    command("next_candidate")
+    assert candidates.selected == candidates.rows[0].label
+    command("candidate_before")
+    assert candidates.selected == candidates.rows[-1].label
 
     layout = session.get(LayoutController).state
     for name, expected in (

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_normative.io.nifti import write_volume
 from napari_normative.plugin.controllers.anomaly import AnomalyController
-from napari_normative.plugin.controllers.findings import FindingsController
+from napari_normative.plugin.controllers.candidates import CandidatesController
 from napari_normative.plugin.session import session_for
 from phantoms import phantom
 
@@ -62,16 +62,16 @@ def test_ten_runs_leave_no_threads_timers_processes_or_layers(
     viewer.open(write_volume(tmp_path / "one.nii.gz", phantom(7, lesion_ml=8.0)), plugin=PLUGIN)
     docks = open_all(viewer, registered)
     session = session_for(viewer)
-    anomaly, findings = session.get(AnomalyController), session.get(FindingsController)
+    anomaly, candidates = session.get(AnomalyController), session.get(CandidatesController)
     session.context.models.add_file(str(tiny_model_path))
 
     def run():
         anomaly.run()
         qtbot.waitUntil(lambda: not anomaly.state.running, timeout=60_000)
         assert anomaly.state.error == ""
-        findings.step(1)
-        qtbot.waitUntil(lambda: not findings.state.why_busy, timeout=20_000)
-        assert findings.state.why is not None
+        candidates.step(1)
+        qtbot.waitUntil(lambda: not candidates.state.why_busy, timeout=20_000)
+        assert candidates.state.why is not None
 
     for _ in range(2):
         run()

@@ -47,7 +47,7 @@ def test_every_page_has_the_notice_and_its_number(qtbot, tmp_path):
     assert "Threshold changed to 4.2." in whole
     assert f"{found.candidates[1].peak_z:+.2f}" in whole
     assert not [secret for secret in SECRETS if secret in whole]
-    assert pages == 5, "facts, overview, two findings, model and provenance"
+    assert pages == 5, "facts, overview, two candidates, model and provenance"
 
 
 def test_pictures_reach_the_page_in_colour(qtbot, tmp_path):
@@ -60,7 +60,7 @@ def test_pictures_reach_the_page_in_colour(qtbot, tmp_path):
         (c.red() // 64, c.green() // 64, c.blue() // 64)
         for c in (page.pixelColor(x, y) for x in range(0, 620, 3) for y in range(60, 877, 3))
     }
-    assert (0, 1, 3) in colours or (0, 1, 2) in colours, "the blue of a darker finding"
+    assert (0, 1, 3) in colours or (0, 1, 2) in colours, "the blue of a darker candidate"
 
 
 def test_a_picture_is_never_wider_or_higher_than_its_page():

@@ -147,13 +147,13 @@ def case_sections(
         Section("", _result(detection)),
         Section("Notes of the reader", sentences(notes)) if notes else None,
         Section("Warnings", sentences(detection.warnings)) if detection.warnings else None,
-        Section("Findings", _findings(detection)),
+        Section("Candidates", _candidates(detection)),
         Section("Overview", _legend(shown, detection), overview(shown), own_page=True),
         Section("", "", colour_bar(shown.limit_z, detection.threshold_z)),
         *(
             Section(
-                f"Finding {c.rank}",
-                f"<p>{_finding(detection, c)}</p>",
+                f"Candidate {c.rank}",
+                f"<p>{_candidate(detection, c)}</p>",
                 key_image(shown, c),
                 own_page=True,
             )
@@ -188,14 +188,14 @@ def _result(detection: Detection) -> str:
     rows = [
         ["scan score", f"{detection.scan_score:.3g}"],
         ["p of the score", f"{detection.scan_p:.3g}: {words_of_p(detection.scan_p)}"],
-        ["findings", f"{count} beyond the threshold |z| &gt; {detection.threshold_z:.3g}{other}"],
+        ["candidates", f"{count} beyond the threshold |z| &gt; {detection.threshold_z:.3g}{other}"],
         ["model and scan", _VERDICTS.get(fits, "not checked")],
         ["made (UTC)", escape(detection.provenance.get("created_utc", "not recorded"))],
     ]
     return _pairs(rows)
 
 
-def _findings(detection: Detection) -> str:
+def _candidates(detection: Detection) -> str:
     if not detection.candidates:
         return (
             f"<p>No group of voxels lies beyond the threshold |z| &gt; {detection.threshold_z:.3g}."
@@ -217,14 +217,14 @@ def _findings(detection: Detection) -> str:
         for c in detection.candidates
     ]
     note = (
-        "<p><small>p: share of healthy calibration scans whose strongest finding has at least "
+        "<p><small>p: share of healthy calibration scans whose strongest candidate has at least "
         "this evidence. Places are those of centroids: in words from the middle of what was "
         "judged, left is the patient's left; x (right), y (anterior), z (superior) from the origin "
         "of the scan, which may lie anywhere.</small></p>"
     )
     if (own := own_threshold(detection)) != detection.threshold_z:
         note = (
-            f"<p><b>The p of findings are calibrated at |z| &gt; {own:.3g} and do not hold at "
+            f"<p><b>The p of candidates are calibrated at |z| &gt; {own:.3g} and do not hold at "
             f"{detection.threshold_z:.3g}.</b></p>" + note
         )
     more = len(detection.candidates) - MOST_PICTURED
@@ -233,12 +233,12 @@ def _findings(detection: Detection) -> str:
     return table(heads, rows, text=4) + note
 
 
-def _finding(detection: Detection, c: Candidate) -> str:
+def _candidate(detection: Detection, c: Candidate) -> str:
     return (
         f"{_direction(c).capitalize()} than expected, {c.volume_mm3 / 1000:.2f} ml at "
         f"{detection.place_of(c)} from the middle; peak z {c.peak_z:+.2f}, mean z "
         f"{c.mean_z:+.2f}, p {c.p:.3g}. Yellow: its outline, and at the edges where its centroid "
-        "lies; grey: other findings."
+        "lies; grey: other candidates."
     )
 
 
@@ -250,7 +250,7 @@ def _legend(shown: Shown, detection: Detection) -> str:
     low, high = shown.window
     return (
         "<p>Axial planes from below to above. Red is brighter than expected, blue darker; full "
-        f"colour at |z| = {shown.limit_z:.1f}. Yellow outlines: findings beyond |z| = "
+        f"colour at |z| = {shown.limit_z:.1f}. Yellow outlines: candidates beyond |z| = "
         f"{detection.threshold_z:.3g}. Grey values from {low:.4g} (black) to {high:.4g} (white). "
         "Planes lie along the world's axes, sampled linearly.</p>"
     )
@@ -303,8 +303,8 @@ def _model(detection: Detection, card: ModelCard | None) -> str:
 def _limits(card: ModelCard | None) -> str:
     texts = [card.intended_use, card.limits] if card is not None else []
     texts.append(
-        "A finding is where the scan departs from the model's healthy people: disease, variant, "
-        "artefact and misalignment look alike. The absence of findings proves nothing."
+        "A candidate is where the scan departs from the model's healthy people: disease, variant, "
+        "artefact and misalignment look alike. The absence of candidates proves nothing."
     )
     return sentences(texts)
 

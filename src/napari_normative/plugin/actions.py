@@ -10,8 +10,8 @@ from typing import Any
 
 from napari_normative.plugin.controllers.anomaly import AnomalyController
 from napari_normative.plugin.controllers.base import JobController
+from napari_normative.plugin.controllers.candidates import CandidatesController
 from napari_normative.plugin.controllers.explorer import ExplorerController
-from napari_normative.plugin.controllers.findings import FindingsController
 from napari_normative.plugin.controllers.layout import LayoutController
 from napari_normative.plugin.controllers.reading import ReadingController
 from napari_normative.plugin.controllers.samples import SamplesController
@@ -106,10 +106,10 @@ def _run_on_all(session: Session) -> str:
     return made.state.run_blocked
 
 
-def _finding(by: int, session: Session) -> str:
-    made = session.get(FindingsController)
+def _candidate(by: int, session: Session) -> str:
+    made = session.get(CandidatesController)
     made.step(by)
-    return "" if made.state.findings else "There are no findings: run the anomaly map first."
+    return "" if made.state.rows else "There are no candidates: run the anomaly map first."
 
 
 def _draw(session: Session) -> str:
@@ -234,8 +234,8 @@ ACTIONS: dict[str, Action] = {
     "settings": Action(_settings),
     "anomaly_map_of_selected": Action(_run_on_selected, "Anomaly map"),
     "anomaly_map_of_all": Action(_run_on_all, "Anomaly map"),
-    "next_finding": Action(partial(_finding, 1), "Anomaly map"),
-    "finding_before": Action(partial(_finding, -1), "Anomaly map"),
+    "next_candidate": Action(partial(_candidate, 1), "Anomaly map"),
+    "candidate_before": Action(partial(_candidate, -1), "Anomaly map"),
     "draw_samples": Action(_draw, "Samples"),
     "play_samples": Action(_play, "Samples"),
     "explore": Action(_explore, "Samples"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_normative.plugin.controllers.anomaly import AnomalyController
+from napari_normative.plugin.controllers.candidates import CandidatesController
 from napari_normative.plugin.controllers.explorer import ExplorerController
-from napari_normative.plugin.controllers.findings import FindingsController
 from napari_normative.plugin.controllers.getting_started import GettingStartedController
 from napari_normative.plugin.controllers.latent_map import LatentMapController
 from napari_normative.plugin.controllers.layout import LayoutController
@@ -36,9 +36,9 @@ class AnomalyMap(AnomalyView):
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         session = session_for(napari_viewer)
-        made, findings = session.get(AnomalyController), session.get(FindingsController)
+        made, candidates = session.get(AnomalyController), session.get(CandidatesController)
         super().__init__(
-            made.state, made.requests, session.context.shared, findings.state, findings.requests
+            made.state, made.requests, session.context.shared, candidates.state, candidates.requests
         )
 
 

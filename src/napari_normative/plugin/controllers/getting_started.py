@@ -8,7 +8,7 @@ from typing import Any
 
 from napari_normative.plugin.controllers.anomaly import AnomalyController
 from napari_normative.plugin.controllers.base import Context, JobController
-from napari_normative.plugin.controllers.findings import FindingsController
+from napari_normative.plugin.controllers.candidates import CandidatesController
 from napari_normative.plugin.controllers.layout import LayoutController
 from napari_normative.plugin.controllers.samples import SamplesController
 from napari_normative.plugin.layers import ANOMALY_Z, LayerSpec, add_spec, facts_of
@@ -49,7 +49,7 @@ class GettingStartedController(JobController):
         self._anomaly = context.get(AnomalyController)
         self._layout = context.get(LayoutController)
         self._samples = context.get(SamplesController)
-        self._findings = context.get(FindingsController)
+        self._candidates = context.get(CandidatesController)
         self._seen: set[str] = set()
         self.requests.do.connect(self.do)
         for state in (self.state, self._anomaly.state, self._samples.state):
@@ -133,7 +133,7 @@ class GettingStartedController(JobController):
         elif key == MAP:
             self._anomaly.run()
         elif key == PLANES:
-            self._show_finding()
+            self._show_candidate()
         elif key == COMPARE:
             self._layout.state.layout = "side-by-side"
         elif key == SAMPLES:
@@ -169,11 +169,11 @@ class GettingStartedController(JobController):
         self._finish()
         self._refresh()
 
-    def _show_finding(self) -> None:
-        """Go to the strongest finding, in three planes."""
+    def _show_candidate(self) -> None:
+        """Go to the strongest candidate, in three planes."""
         self._layout.state.layout = "planes"
-        if self._findings.state.findings:
-            self._findings.state.selected = 0
-            self._findings.step(1)
+        if self._candidates.state.rows:
+            self._candidates.state.selected = 0
+            self._candidates.step(1)
         else:
             self._layout.fit()

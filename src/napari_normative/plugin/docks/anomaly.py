@@ -5,7 +5,7 @@ from __future__ import annotations
 from qtpy.QtWidgets import QCheckBox, QGridLayout, QLabel, QSpinBox, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
-from napari_normative.plugin.docks.findings import FindingsBlock
+from napari_normative.plugin.docks.candidates import CandidatesBlock
 from napari_normative.plugin.docks.widgets import (
     FAINT,
     WARNING,
@@ -26,8 +26,8 @@ from napari_normative.plugin.docks.widgets import (
     watch,
 )
 from napari_normative.plugin.state.anomaly import AnomalyRequests, AnomalyState
+from napari_normative.plugin.state.candidates import CandidatesRequests, CandidatesState
 from napari_normative.plugin.state.common import Choice
-from napari_normative.plugin.state.findings import FindingsRequests, FindingsState
 from napari_normative.plugin.state.shared import Shared
 
 _OUTPUTS = (
@@ -54,8 +54,8 @@ class AnomalyView(QWidget):
     state : AnomalyState
     requests : AnomalyRequests
     shared : Shared
-    findings : FindingsState
-    findings_requests : FindingsRequests
+    candidates : CandidatesState
+    candidates_requests : CandidatesRequests
     """
 
     def __init__(
@@ -63,8 +63,8 @@ class AnomalyView(QWidget):
         state: AnomalyState,
         requests: AnomalyRequests,
         shared: Shared,
-        findings: FindingsState,
-        findings_requests: FindingsRequests,
+        candidates: CandidatesState,
+        candidates_requests: CandidatesRequests,
     ) -> None:
         super().__init__()
         self._state, self._scans = state, shared.scans
@@ -95,7 +95,7 @@ class AnomalyView(QWidget):
         self.job = JobBlock(state, requests, "Run", "Compare the scan with the model")
         self.run_all = button("Run on all", "Compare every scan of the viewer, one after another")
         self.working_on = text(FAINT)
-        self.findings = FindingsBlock(findings, findings_requests, shared.settings)
+        self.candidates = CandidatesBlock(candidates, candidates_requests, shared.settings)
         self._lay_out()
 
         pick(state, "scan", self.scan)
@@ -139,7 +139,7 @@ class AnomalyView(QWidget):
         column.addLayout(top)
         for widget in (
             self.models, line(), self.more, self.force, self.job, self.working_on, self.run_all,
-            self.findings,
+            self.candidates,
         ):  # fmt: skip
             column.addWidget(widget)
         column.addStretch(1)

@@ -61,7 +61,7 @@ STEPS = (
     ),
     Step(
         PLANES,
-        "Look at a finding in three planes",
+        "Look at a candidate in three planes",
         "Goes to the strongest candidate. Click in a plane and the others follow. Red is brighter "
         "than expected, blue darker.",
         "Show it",

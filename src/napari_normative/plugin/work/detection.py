@@ -85,7 +85,7 @@ class Detect:
             cancel=cancelled,
         )
         progress("preparing the layers", 1.0)
-        _ = detection.middle_mm  # computed here, for the list of findings
+        _ = detection.middle_mm  # computed here, for the list of candidates
         name = self.scan.name
         if self.volume is not None:
             name = f"{name} (volume {self.volume + 1})"
@@ -116,6 +116,6 @@ def summary_text(detection: Detection) -> str:
     ]
     asked = detection.provenance.get("applicability", {}).get("checks", [])
     said = {f"{c['what'][0].upper()}{c['what'][1:]}. {c['remedy']}" for c in asked if c["what"]}
-    # What the checks found stands below the list of findings.
+    # What the checks found stands below the list of candidates.
     lines += [f"⚠ {warning}" for warning in detection.warnings if warning not in said]
     return "\n".join(lines)

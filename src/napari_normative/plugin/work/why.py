@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from napari_normative.plugin.jobs import Cancelled, Progress
 from napari_normative.plugin.models import ModelShelf
-from napari_normative.plugin.state.findings import Curve, Why
+from napari_normative.plugin.state.candidates import Curve, Why
 
 if TYPE_CHECKING:
     from napari_normative.core.attribution import Explanation, Neighbour

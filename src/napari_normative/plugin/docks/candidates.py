@@ -1,4 +1,4 @@
-"""The list of findings, whether the model fits the scan, and why a finding is there."""
+"""The list of candidates, whether the model fits the scan, and why a candidate is there."""
 
 from __future__ import annotations
 
@@ -30,7 +30,11 @@ from napari_normative.plugin.docks.widgets import (
     text,
     watch,
 )
-from napari_normative.plugin.state.findings import Finding, FindingsRequests, FindingsState
+from napari_normative.plugin.state.candidates import (
+    CandidateRow,
+    CandidatesRequests,
+    CandidatesState,
+)
 from napari_normative.plugin.state.settings import Settings
 
 _COLUMNS = ("#", "sign", "peak z", "ml", "where", "p")
@@ -39,26 +43,26 @@ _ROWS_SHOWN, _ROW_HEIGHT = 6, 24
 _REPORT_TIP = "Write what was found with pictures and provenance as HTML or PDF"
 
 
-class FindingsBlock(QWidget):
-    """Findings as a table that leads to each; checks, explanation and report below it.
+class CandidatesBlock(QWidget):
+    """Candidates as a table that leads to each; checks, explanation and report below it.
 
     Parameters
     ----------
-    state : FindingsState
-    requests : FindingsRequests
+    state : CandidatesState
+    requests : CandidatesRequests
     settings : Settings
         Remembers the folder.
     """
 
     def __init__(
-        self, state: FindingsState, requests: FindingsRequests, settings: Settings
+        self, state: CandidatesState, requests: CandidatesRequests, settings: Settings
     ) -> None:
         super().__init__()
         self._state, self._requests, self._settings = state, requests, settings
         self.headline = text("font-weight: 600;")
         self.table = _table()
-        self.before = button("◀", "The finding before")
-        self.after = button("▶", "The next finding")
+        self.before = button("◀", "The candidate before")
+        self.after = button("▶", "The next candidate")
         self.report = button("Report…", _REPORT_TIP)
         self.report_note = text(FAINT)
         self.checks = text(WARNING)
@@ -89,7 +93,7 @@ class FindingsBlock(QWidget):
     def _on_selection(self) -> None:
         rows = {index.row() for index in self.table.selectedIndexes()}
         if rows:
-            self._state.selected = self._state.findings[rows.pop()].label
+            self._state.selected = self._state.rows[rows.pop()].label
 
     def _choose_report(self) -> None:
         patterns = "Web page (*.html);;PDF (*.pdf)"
@@ -100,15 +104,15 @@ class FindingsBlock(QWidget):
 
     def _refresh(self, changed: str = "") -> None:
         state = self._state
-        if changed in {"", "findings"}:
-            fill_table(self.table, state.findings)
-        if changed in {"", "findings", "selected"}:
+        if changed in {"", "rows"}:
+            fill_table(self.table, state.rows)
+        if changed in {"", "rows", "selected"}:
             self._show_selected()
         tell(self.headline, state.headline)
         tell(self.report_note, state.report_note)
-        some = "" if state.findings else "There is no finding"
-        enable(self.before, "The finding before", some)
-        enable(self.after, "The next finding", some)
+        some = "" if state.rows else "There is no candidate"
+        enable(self.before, "The candidate before", some)
+        enable(self.after, "The next candidate", some)
         enable(self.report, _REPORT_TIP, state.report_blocked)
         wrong = [check for check in state.checks if not check.fine]
         tell(self.checks, "\n".join(f"⚠ {c.what}" for c in wrong))
@@ -118,7 +122,7 @@ class FindingsBlock(QWidget):
         self.setVisible(bool(state.headline))
 
     def _show_selected(self) -> None:
-        labels = [finding.label for finding in self._state.findings]
+        labels = [candidate.label for candidate in self._state.rows]
         blocked = self.table.blockSignals(True)
         if self._state.selected in labels:
             self.table.selectRow(labels.index(self._state.selected))
@@ -130,7 +134,7 @@ class FindingsBlock(QWidget):
 def _table() -> QTableWidget:
     table = QTableWidget(0, len(_COLUMNS))
     table.setHorizontalHeaderLabels(_COLUMNS)
-    table.setToolTip("Choose a finding: all planes go there, the zoom stays")
+    table.setToolTip("Choose a candidate: all planes go there, the zoom stays")
     rows, header = table.verticalHeader(), table.horizontalHeader()
     assert rows is not None and header is not None
     rows.setVisible(False)
@@ -145,37 +149,37 @@ def _table() -> QTableWidget:
     return table
 
 
-def fill_table(table: QTableWidget, findings: Sequence[Finding]) -> None:
-    """Show one row a finding."""
+def fill_table(table: QTableWidget, rows: Sequence[CandidateRow]) -> None:
+    """Show one row a candidate."""
     blocked = table.blockSignals(True)
-    table.setRowCount(len(findings))
-    for row, finding in enumerate(findings):
+    table.setRowCount(len(rows))
+    for row, candidate in enumerate(rows):
         cells = (
-            str(finding.rank),
-            finding.sign,
-            f"{finding.peak_z:+.1f}",
-            f"{finding.volume_ml:.1f}",
-            short_place(finding.place),
-            "–" if finding.p is None else f"{finding.p:.2g}",
+            str(candidate.rank),
+            candidate.sign,
+            f"{candidate.peak_z:+.1f}",
+            f"{candidate.volume_ml:.1f}",
+            short_place(candidate.place),
+            "–" if candidate.p is None else f"{candidate.p:.2g}",
         )
         for column, words in enumerate(cells):
             item = QTableWidgetItem(words)
-            item.setToolTip(_tip(_COLUMNS[column], finding))
+            item.setToolTip(_tip(_COLUMNS[column], candidate))
             if column == _COLUMNS.index("sign"):
-                item.setForeground(_BRIGHTER if finding.sign == "brighter" else _DARKER)
+                item.setForeground(_BRIGHTER if candidate.sign == "brighter" else _DARKER)
             if column in (0, 2, 3, 5):
                 item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
             table.setItem(row, column, item)
-    shown = min(len(findings), _ROWS_SHOWN)
+    shown = min(len(rows), _ROWS_SHOWN)
     table.setFixedHeight(_ROW_HEIGHT * (1 + max(shown, 1)) + 4)
-    table.setVisible(bool(findings))
+    table.setVisible(bool(rows))
     table.blockSignals(blocked)
 
 
-def _tip(column: str, finding: Finding) -> str:
+def _tip(column: str, candidate: CandidateRow) -> str:
     if column == "where":
-        return f"{finding.place} from the middle; coordinates {finding.world}"
-    if column == "p" and finding.p is None:
+        return f"{candidate.place} from the middle; coordinates {candidate.world}"
+    if column == "p" and candidate.p is None:
         return "Known at the model's own threshold only"
     return ""
 
@@ -191,15 +195,15 @@ class WhyBlock(QWidget):
 
     Parameters
     ----------
-    state : FindingsState
+    state : CandidatesState
     """
 
-    def __init__(self, state: FindingsState) -> None:
+    def __init__(self, state: CandidatesState) -> None:
         super().__init__()
         self._state = state
         self.sentence = text()
         self.axis = QComboBox()
-        self.axis.setToolTip("Along which line through the finding's centre")
+        self.axis.setToolTip("Along which line through the candidate's centre")
         self.directions = text(FAINT)
         self.neighbours = text(FAINT)
         self.note = text(FAINT)
@@ -254,7 +258,7 @@ class WhyBlock(QWidget):
         self.plot.setMouseEnabled(False, False)
         self.plot.setToolTip(
             "White: the scan. Green: what the model expects, with 2 SD of healthy people to either "
-            "side. Grey values of the model over mm from the finding's centre"
+            "side. Grey values of the model over mm from the candidate's centre"
         )
         self.plot.setLabel("bottom", "mm from the centre")
         band = {"pen": pg.mkPen("#4f8f57", width=1)}

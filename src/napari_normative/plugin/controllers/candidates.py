@@ -1,4 +1,4 @@
-"""The findings of the chosen scan: their list, the way to each, and why it is there."""
+"""The candidates of the chosen scan: their list, the way to each, and why it is there."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from napari_normative.plugin.controllers.layout import LayoutController
 from napari_normative.plugin.jobs import Listener
 from napari_normative.plugin.latest import Latest
 from napari_normative.plugin.layers import CANDIDATES, facts_of, origin_of
-from napari_normative.plugin.state.findings import (
+from napari_normative.plugin.state.candidates import (
+    CandidateRow,
+    CandidatesRequests,
+    CandidatesState,
     CheckLine,
-    Finding,
-    FindingsRequests,
-    FindingsState,
     Why,
 )
 from napari_normative.plugin.work.plots import load_plots
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from napari_normative.engine.detection import Detection
 
 
-class FindingsController:
+class CandidatesController:
     """Shows what was found in the scan that the dock "Anomaly map" has chosen.
 
     Parameters
@@ -39,7 +39,7 @@ class FindingsController:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self.state, self.requests = FindingsState(), FindingsRequests()
+        self.state, self.requests = CandidatesState(), CandidatesRequests()
         self._anomaly = context.get(AnomalyController).state
         self._layout = context.get(LayoutController)
         self._explained = Latest(context.engine)
@@ -61,7 +61,7 @@ class FindingsController:
 
     @property
     def detection(self) -> Detection | None:
-        """The detection whose findings are listed."""
+        """The detection whose candidates are listed."""
         return self._detection
 
     def candidates(self) -> tuple[Candidate, ...]:
@@ -71,8 +71,8 @@ class FindingsController:
         return self.context.detections.shown(self._detection).candidates
 
     def step(self, by: int) -> None:
-        """Go to the next finding, or the one before; from the ends round again."""
-        labels = [finding.label for finding in self.state.findings]
+        """Go to the next candidate, or the one before; from the ends round again."""
+        labels = [candidate.label for candidate in self.state.rows]
         if not labels:
             return
         if self.state.selected in labels:
@@ -130,19 +130,18 @@ class FindingsController:
             self._detection = found
             state.selected, state.report_note = 0, ""
         if found is None:
-            state.findings, state.checks, state.headline = (), (), ""
+            state.rows, state.checks, state.headline = (), (), ""
             state.report_blocked = "Run the anomaly map first."
             return
         shown = self.context.detections.shown(found)
         state.report_blocked = ""
         own = shown.threshold_z == found.threshold_z
-        state.findings = tuple(_row(found, c, own) for c in shown.candidates)
-        if state.selected not in {finding.label for finding in state.findings}:
+        state.rows = tuple(_row(found, c, own) for c in shown.candidates)
+        if state.selected not in {candidate.label for candidate in state.rows}:
             state.selected = 0
-        count = len(state.findings)
-        state.headline = (
-            f"{count or 'No'} finding{'' if count == 1 else 's'} beyond |z| {shown.threshold_z:.1f}"
-        )
+        count = len(state.rows)
+        words = f"{count or 'No'} candidate{'' if count == 1 else 's'}"
+        state.headline = f"{words} beyond |z| {shown.threshold_z:.1f}"
         state.checks = check_lines(found)
 
     def _on_selected(self, label: int) -> None:
@@ -166,7 +165,7 @@ class FindingsController:
         )  # fmt: skip
         state.why_busy = True
         self._explained.ask(
-            f"Why finding {chosen.rank}",
+            f"Why candidate {chosen.rank}",
             work,
             lambda why: self._on_explained(label, why),
             self._on_failed,
@@ -194,8 +193,8 @@ class FindingsController:
                 layer.selected_label = label
 
 
-def _row(detection: Detection, candidate: Candidate, own_threshold: bool) -> Finding:
-    return Finding(
+def _row(detection: Detection, candidate: Candidate, own_threshold: bool) -> CandidateRow:
+    return CandidateRow(
         label=candidate.label,
         rank=candidate.rank,
         sign="brighter" if candidate.sign > 0 else "darker",

@@ -9,7 +9,7 @@ from psygnal import Signal, SignalGroupDescriptor
 
 
 @dataclass(frozen=True)
-class Finding:
+class CandidateRow:
     """A candidate as a row of the list.
 
     Attributes
@@ -96,19 +96,19 @@ class Why:
 
 
 @dataclass
-class FindingsState:
-    """The findings of the scan that the dock "Anomaly map" has chosen.
+class CandidatesState:
+    """The candidates of the scan that the dock "Anomaly map" has chosen.
 
     Attributes
     ----------
-    findings : tuple of Finding
+    rows : tuple of CandidateRow
     headline : str
         How many there are, at which threshold, in which scan.
     checks : tuple of CheckLine
     selected : int
-        Label of the selected finding; 0 for none.
+        Label of the selected candidate; 0 for none.
     why : Why or None
-        Of the selected finding.
+        Of the selected candidate.
     why_busy : bool
     why_note : str
         Why there is no explanation.
@@ -120,7 +120,7 @@ class FindingsState:
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
 
-    findings: tuple[Finding, ...] = ()
+    rows: tuple[CandidateRow, ...] = ()
     headline: str = ""
     checks: tuple[CheckLine, ...] = ()
     selected: int = 0
@@ -131,8 +131,8 @@ class FindingsState:
     report_note: str = ""
 
 
-class FindingsRequests:
-    """What the list of findings asks for."""
+class CandidatesRequests:
+    """What the list of candidates asks for."""
 
-    step = Signal(int)  # 1 the next finding, -1 the one before
+    step = Signal(int)  # 1 the next candidate, -1 the one before
     report = Signal(str)  # path

@@ -1,4 +1,4 @@
-"""The list of findings without Qt: which scan's, where each leads, why, and run on all."""
+"""The list of candidates without Qt: which scan's, where each leads, why, and run on all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from napari.components import ViewerModel
 from napari_normative.errors import PreprocessError
 from napari_normative.plugin.controllers.anomaly import AnomalyController
 from napari_normative.plugin.controllers.base import Context
-from napari_normative.plugin.controllers.findings import FindingsController
+from napari_normative.plugin.controllers.candidates import CandidatesController
 from napari_normative.plugin.controllers.models import ModelsController
 from napari_normative.plugin.controllers.scans import ScansController
 from napari_normative.plugin.jobs import SynchronousRunner
@@ -30,10 +30,10 @@ def made(tmp_path, tiny_model_path):
     context = Context(
         weakref.ref(viewer), runner, runner, models, ScansController(viewer), notes.append
     )
-    anomaly, findings = context.get(AnomalyController), context.get(FindingsController)
+    anomaly, candidates = context.get(AnomalyController), context.get(CandidatesController)
     return SimpleNamespace(
-        viewer=viewer, notes=notes, context=context, anomaly=anomaly, state=findings.state,
-        findings=findings, models=models,
+        viewer=viewer, notes=notes, context=context, anomaly=anomaly, state=candidates.state,
+        candidates=candidates, models=models,
     )  # fmt: skip
 
 
@@ -41,34 +41,34 @@ def add(viewer, seed, name, **options):
     return add_spec(viewer, spec_of([phantom(seed, **options)], name, SCAN))
 
 
-def test_the_findings_are_those_of_the_chosen_scan(made):
+def test_the_candidates_are_those_of_the_chosen_scan(made):
     first = add(made.viewer, 7, "ill", lesion_ml=8.0)
     assert (made.state.headline, made.state.report_blocked) == ("", "Run the anomaly map first.")
     made.anomaly.run()
-    found = made.findings.detection.candidates
-    assert [f.rank for f in made.state.findings] == [c.rank for c in found]
-    assert made.state.findings[0].volume_ml == pytest.approx(found[0].volume_mm3 / 1000)
-    assert made.state.headline.startswith(f"{len(found)} finding")
+    found = made.candidates.detection.candidates
+    assert [f.rank for f in made.state.rows] == [c.rank for c in found]
+    assert made.state.rows[0].volume_ml == pytest.approx(found[0].volume_mm3 / 1000)
+    assert made.state.headline.startswith(f"{len(found)} candidate")
     assert {check.name for check in made.state.checks} >= {"spacing", "contrast"}
     add(made.viewer, 8, "other")
     made.anomaly.choose(made.viewer.layers["other"])
-    assert (made.state.headline, made.state.findings) == ("", ())
+    assert (made.state.headline, made.state.rows) == ("", ())
     made.anomaly.choose(first)
-    assert len(made.state.findings) == len(found)
+    assert len(made.state.rows) == len(found)
     assert len(made.context.detections) == 1
     made.viewer.layers.remove(first)
     assert len(made.context.detections) == 0  # its volumes are let go
 
 
-def test_a_chosen_finding_moves_the_point_keeps_the_zoom_and_says_why(made):
+def test_a_chosen_candidate_moves_the_point_keeps_the_zoom_and_says_why(made):
     add(made.viewer, 7, "ill", lesion_ml=8.0)
     made.anomaly.run()
     made.viewer.scene.camera.zoom = 3.5
-    made.findings.step(1)
-    strongest = made.findings.detection.candidates[0]
+    made.candidates.step(1)
+    strongest = made.candidates.detection.candidates[0]
     assert made.state.selected == strongest.label
     superior, anterior, right = made.viewer.dims.point
-    half = np.array(made.findings.detection.scan.spacing_mm).max()
+    half = np.array(made.candidates.detection.scan.spacing_mm).max()
     np.testing.assert_allclose((right, anterior, superior), strongest.centroid_mm, atol=half)
     assert made.viewer.scene.camera.zoom == 3.5
     why = made.state.why
@@ -78,8 +78,8 @@ def test_a_chosen_finding_moves_the_point_keeps_the_zoom_and_says_why(made):
     ]  # fmt: skip
     labels = next(x for x in made.viewer.layers if facts_of(x).role == CANDIDATES)
     assert labels.selected_label == strongest.label
-    made.findings.step(1)
-    made.findings.step(-1)
+    made.candidates.step(1)
+    made.candidates.step(-1)
     assert made.state.selected == strongest.label
 
 
@@ -88,7 +88,7 @@ def test_another_model_than_the_maps_cannot_say_why(made):
     made.anomaly.run()
     packaged = made.models.state.models[0].key
     made.models.state.model = packaged
-    made.findings.step(1)
+    made.candidates.step(1)
     assert made.state.why is None
     assert made.state.why_note.startswith("[MOD-021]")
 
@@ -98,17 +98,17 @@ def test_candidates_at_another_threshold_are_the_ones_listed_and_explained(made)
 
     add(made.viewer, 7, "ill", lesion_ml=8.0)
     made.anomaly.run()
-    detection = made.findings.detection
+    detection = made.candidates.detection
     model = made.models.shelf.load(made.models.state.model)
     lower = detection.threshold_z / 2
     _, more = recount(model, detection, lower)
     made.context.detections.recounted(detection, more, lower)
-    assert len(made.state.findings) == len(more)
+    assert len(made.state.rows) == len(more)
     assert f"{lower:.1f}" in made.state.headline
-    made.findings.step(1)
+    made.candidates.step(1)
     assert made.state.why is not None
     made.anomaly.run()  # a new map is the model's own again
-    assert len(made.state.findings) == len(made.findings.detection.candidates)
+    assert len(made.state.rows) == len(made.candidates.detection.candidates)
 
 
 def test_run_on_all_does_every_scan_and_says_how_each_went(made, monkeypatch):
@@ -138,7 +138,7 @@ def test_the_scored_mask_is_a_layer_when_asked_for(made):
     made.anomaly.run()
     layer = made.viewer.layers["ill · scored mask"]
     assert facts_of(layer).role == MASK
-    assert layer.data.sum() == made.findings.detection.mask.sum()
+    assert layer.data.sum() == made.candidates.detection.mask.sum()
     assert not layer.visible
 
 
@@ -180,19 +180,19 @@ def test_the_report_is_written_with_the_models_verdict_and_the_readers_threshold
     from napari_normative.engine.infer import recount
 
     add(made.viewer, 7, "ill", lesion_ml=8.0)
-    made.findings.report(str(tmp_path / "early.html"))
+    made.candidates.report(str(tmp_path / "early.html"))
     assert not (tmp_path / "early.html").exists()  # nothing was found yet
     made.anomaly.run()
-    detection = made.findings.detection
+    detection = made.candidates.detection
     model = made.models.shelf.load(made.models.state.model)
     _, more = recount(model, detection, detection.threshold_z / 2)
     made.context.detections.recounted(detection, more, detection.threshold_z / 2)
-    made.findings.report(str(tmp_path / "report.html"))
+    made.candidates.report(str(tmp_path / "report.html"))
     assert made.state.report_note == "Written: report.html"
     text = (tmp_path / "report.html").read_text()
     assert "Research use only, not for diagnosis" in text
     assert model.card.one_line() in text
     assert f"where there are {len(more)} candidates" in text
-    made.findings.report(str(tmp_path / "nowhere" / "there" / "report.txt"))
+    made.candidates.report(str(tmp_path / "nowhere" / "there" / "report.txt"))
     assert made.state.report_note.startswith("[OUT-")
     assert made.state.report_blocked == ""
