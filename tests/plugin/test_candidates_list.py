@@ -196,3 +196,15 @@ def test_the_report_is_written_with_the_models_verdict_and_the_readers_threshold
     made.candidates.report(str(tmp_path / "nowhere" / "there" / "report.txt"))
     assert made.state.report_note.startswith("[OUT-")
     assert made.state.report_blocked == ""
+
+
+def test_a_detection_shown_by_a_script_is_listed(tiny_model_path):
+    from napari_normative.engine.model import load_model
+    from napari_normative.plugin.session import session_for
+    from napari_normative.plugin.show import show
+
+    detection = load_model(tiny_model_path).detect(phantom(7, lesion_ml=8.0))
+    viewer = show(detection, ViewerModel())
+    listed = session_for(viewer).get(CandidatesController)
+    assert [row.label for row in listed.state.rows] == [c.label for c in detection.candidates]
+    assert listed.detection is detection

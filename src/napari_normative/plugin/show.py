@@ -39,7 +39,8 @@ def show(detection: Detection, viewer: ViewerModel | None = None) -> ViewerModel
         import napari
 
         viewer = napari.Viewer()
-    session_for(viewer).view.prepare()
+    session = session_for(viewer)
+    session.view.prepare()
     scan = detection.scan
     origin = origin_of(scan)
     present = [
@@ -50,4 +51,5 @@ def show(detection: Detection, viewer: ViewerModel | None = None) -> ViewerModel
     if not present:
         add_spec(viewer, spec_of([scan], scan.source.name, SCAN, colormap="gray"))
     place(viewer, detection_layers(detection), replace_earlier=True)
+    session.context.detections.add(detection)  # the docks list its candidates
     return viewer
