@@ -256,17 +256,20 @@ def test_the_mouse_over_the_picture_is_followed(window, qtbot, scan_path):
     window.open(scan_path, plugin=PLUGIN)
     dock, _ = open_dock(window, qtbot)
     canvas = window.window._qt_viewer.canvas.native
-    for x in (0.4, 0.6):
+    for x, side in ((0.4, 1), (0.6, -1)):  # radiological: the patient's left on the right half
         at = QPointF(x * canvas.width(), 0.5 * canvas.height())
-        move = QMouseEvent(
-            QEvent.Type.MouseMove, at, canvas.mapToGlobal(at), Qt.MouseButton.NoButton,
-            Qt.MouseButton.NoButton, NONE,
-        )  # fmt: skip
-        QApplication.sendEvent(canvas, move)
-        qtbot.wait(50)
-        right = window.cursor.position[2]
-        assert dock.readout.text().startswith(f"R {round(right):+d},")
-    assert right < 0  # radiological: the right half of the screen is the patient's left
+
+        def there(at=at, side=side):
+            move = QMouseEvent(
+                QEvent.Type.MouseMove, at, canvas.mapToGlobal(at), Qt.MouseButton.NoButton,
+                Qt.MouseButton.NoButton, NONE,
+            )  # fmt: skip
+            QApplication.sendEvent(canvas, move)
+            return side * window.cursor.position[2] > 0
+
+        qtbot.waitUntil(there)
+        right = round(window.cursor.position[2])
+        qtbot.waitUntil(lambda right=right: dock.readout.text().startswith(f"R {right:+d},"))
 
 
 def test_blocked_controls_say_why(window, qtbot):
