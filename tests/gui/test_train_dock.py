@@ -17,7 +17,6 @@ from qtpy.QtCore import Qt
 from napari_normative.engine import background
 from napari_normative.engine.background import read_training
 from napari_normative.engine.model import load_model
-from napari_normative.plugin import models
 from napari_normative.plugin.controllers.training import TrainingController
 from napari_normative.plugin.session import session_for
 from stalls import StallMeter
@@ -28,9 +27,8 @@ PLUGIN = "napari-normative"
 
 @pytest.fixture(autouse=True)
 def own_state(tmp_path, monkeypatch):
-    """Trainings and recent models are remembered in a folder of the test."""
+    """Trainings are remembered in a folder of the test."""
     monkeypatch.setattr(background, "registry_file", lambda: tmp_path / "state" / "trainings.json")
-    monkeypatch.setattr(models, "recent_file", lambda: tmp_path / "recent.json")
     yield
     end_all(background.known_trainings())
 
