@@ -101,6 +101,12 @@ class EvaluationError(NormativeError):
     consequence_default = "Nothing was measured."
 
 
+class ReviewError(NormativeError):
+    """A review cannot be made, opened, written or combined (codes ``REV-*``)."""
+
+    consequence_default = "Nothing was changed."
+
+
 class DeviceError(NormativeError):
     """The computing device cannot do what was asked (codes ``DEV-*``)."""
 

@@ -1,0 +1,1 @@
+"""Review: from candidates to decisions that can be trusted in a study."""
