@@ -20,10 +20,10 @@ from napari_normative.engine.case_pictures import (
     overview,
     own_threshold,
 )
-from napari_normative.engine.page import escape, page, sentences, table
 from napari_normative.engine.pictures import png_address
 from napari_normative.errors import OutputError
 from napari_normative.io.atomic import replace_files
+from napari_normative.io.page import escape, page, pairs, sentences, table
 
 if TYPE_CHECKING:
     from napari_normative.core.candidates import Candidate
@@ -192,7 +192,7 @@ def _result(detection: Detection) -> str:
         ["model and scan", _VERDICTS.get(fits, "not checked")],
         ["made (UTC)", escape(detection.provenance.get("created_utc", "not recorded"))],
     ]
-    return _pairs(rows)
+    return pairs(rows)
 
 
 def _candidates(detection: Detection) -> str:
@@ -275,7 +275,7 @@ def _applicability(detection: Detection) -> str:
 def _scan(detection: Detection) -> str:
     scan = detection.scan
     tilt = scan.tilt_deg
-    return _pairs(
+    return pairs(
         [
             ["voxels", " × ".join(map(str, scan.shape))],
             ["voxel size", " × ".join(f"{mm:.3g}" for mm in scan.spacing_mm) + " mm"],
@@ -297,7 +297,7 @@ def _model(detection: Detection, card: ModelCard | None) -> str:
             ["healthy scans for p", f"{card.calibration.people}; no p is below {least:.2g}"]
         )
     rows.append(["SHA-256", f"<code>{escape(told.get('sha256', 'not recorded'))}</code>"])
-    return _pairs(rows)
+    return pairs(rows)
 
 
 def _limits(card: ModelCard | None) -> str:
@@ -310,7 +310,7 @@ def _limits(card: ModelCard | None) -> str:
 
 
 def _provenance(detection: Detection) -> str:
-    return _pairs([[escape(key), escape(value)] for key, value in _flat(detection.provenance)])
+    return pairs([[escape(key), escape(value)] for key, value in _flat(detection.provenance)])
 
 
 def _flat(record: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
@@ -325,7 +325,3 @@ def _flat(record: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
         elif value is not None:
             rows.append((name, str(value)))
     return rows
-
-
-def _pairs(rows: Sequence[Sequence[str]]) -> str:
-    return '<div class="pairs">' + table(["", ""], rows, text=2) + "</div>"

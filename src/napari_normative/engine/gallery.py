@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from napari_normative.engine.evaluation import Evaluation
-from napari_normative.engine.page import escape
 from napari_normative.engine.pictures import row_picture
+from napari_normative.io.page import escape
 
 MOST_SHOWN, WORST = 8, 6
 

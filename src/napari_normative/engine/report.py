@@ -13,7 +13,6 @@ from napari_normative.core.metrics import froc
 from napari_normative.engine.evaluation import Evaluation
 from napari_normative.engine.gallery import gallery
 from napari_normative.engine.measure import LEVELS
-from napari_normative.engine.page import escape, page, sentences, table
 from napari_normative.engine.pictures import (
     UNIT,
     Axis,
@@ -33,6 +32,7 @@ from napari_normative.engine.summary import (
     realised_by_site,
 )
 from napari_normative.engine.verdict import FEW_PEOPLE, figure, kinds_of, verdicts, with_interval
+from napari_normative.io.page import escape, page, sentences, table
 
 MOST_FALSE = 10.0
 SHORT = {

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari_normative.core.card import RESEARCH_USE
 from napari_normative.engine.case_report import Section, case_sections, title_of
-from napari_normative.engine.page import escape
 from napari_normative.io.atomic import replace_files
+from napari_normative.io.page import escape
 
 if TYPE_CHECKING:
     from napari_normative.core.card import ModelCard

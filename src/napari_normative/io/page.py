@@ -91,6 +91,11 @@ def table(
     return f'<div class="wide"><table>{head}{body}</table></div>'
 
 
+def pairs(rows: Sequence[Sequence[str]]) -> str:
+    """Return names and values (HTML) as a table without a header; long values are broken."""
+    return f'<div class="pairs">{table(["", ""], rows, text=2)}</div>'
+
+
 def sentences(texts: Sequence[str]) -> str:
     """Return plain sentences as a list."""
     return "<ul>" + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>"
