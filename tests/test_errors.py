@@ -28,6 +28,7 @@ KINDS = {
     "EVA": {"EvaluationError"},
     "DEV": {"DeviceError"},
     "OUT": {"OutputError"},
+    "IMP": {"RegionsFileError"},
     "JOB": {"NormativeError"},
 }
 IN_SEVERAL_MODULES = {
