@@ -28,6 +28,7 @@ KINDS = {
     "EVA": {"EvaluationError"},
     "DEV": {"DeviceError"},
     "OUT": {"OutputError"},
+    "IMP": {"RegionsFileError"},
     "JOB": {"NormativeError"},
 }
 IN_SEVERAL_MODULES = {
@@ -36,6 +37,7 @@ IN_SEVERAL_MODULES = {
     "NIF-001",  # files, and folders
     "NIF-013",  # compressed, and plain
     "NIF-014",  # compressed, and plain
+    "OUT-001",  # volumes, and segmentations of 3D Slicer
     "PRE-002",  # no map found, and one that does not fit
 }
 """Raised in several places with one meaning. A new line here is a decision."""

@@ -107,6 +107,12 @@ class ReviewError(NormativeError):
     consequence_default = "Nothing was changed."
 
 
+class RegionsFileError(NormativeError):
+    """A file with regions or points from elsewhere cannot be read (codes ``IMP-*``)."""
+
+    consequence_default = "Nothing was imported."
+
+
 class DeviceError(NormativeError):
     """The computing device cannot do what was asked (codes ``DEV-*``)."""
 

@@ -74,6 +74,25 @@ def test_a_file_that_somebody_put_among_the_results_is_kept(tmp_path: Path) -> N
     assert content(target)[MARKER] == "first"
 
 
+def test_files_below_the_folder_count_too(tmp_path: Path) -> None:
+    target = tmp_path / "scan"
+    write_results(target, "first")
+    (target / "mine" / "deep").mkdir(parents=True)
+    with pytest.raises(OutputError, match=r"OUT-010.*mine/deep"):
+        write_results(target, "second")
+    (target / "mine" / "deep" / "notes.txt").write_text("years")
+    with pytest.raises(OutputError, match=r"OUT-010.*mine/deep/notes\.txt"):
+        write_results(target, "second")
+    assert (target / "mine" / "deep" / "notes.txt").read_text() == "years"
+
+
+def test_a_file_in_place_of_the_folder_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "scan").write_text("a file")
+    with pytest.raises(OutputError, match=r"\[OUT-011\] scan: the folder cannot be written"):
+        write_results(tmp_path / "scan", "x")
+    assert (tmp_path / "scan").read_text() == "a file"
+
+
 def test_a_file_in_the_way_is_said(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("a file")
     with pytest.raises(OutputError, match=r"\[OUT-011\] scan: the folder cannot be written"):

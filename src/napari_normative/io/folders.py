@@ -86,7 +86,7 @@ def whole_folder(target: Path, marker: str) -> Iterator[Path]:
         ``OUT-011`` if it cannot be written.
     """
     try:
-        present = {path.name for path in target.iterdir()} if target.exists() else set()
+        present = _files(target) if target.exists() else set()
         if present and marker not in present:
             raise _foreign(target, present)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ def whole_folder(target: Path, marker: str) -> Iterator[Path]:
     try:
         yield fresh
         _make_readable(fresh)
-        made = {path.name for path in fresh.iterdir()}
+        made = _files(fresh)
         others = {name for name in present - made if not _NUMBERED.fullmatch(name)}
         if others:
             raise _foreign(target, others)
@@ -151,6 +151,15 @@ def _swap(fresh: Path, target: Path) -> None:
         old.rename(target)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _files(folder: Path) -> set[str]:
+    """Return what would be lost with a folder: all files in it and below, and empty folders."""
+    names: set[str] = set()
+    for path in folder.iterdir():
+        inside = _files(path) if path.is_dir() and not path.is_symlink() else set()
+        names |= {f"{path.name}/{name}" for name in inside} or {path.name}
+    return names
 
 
 def _make_readable(folder: Path) -> None:

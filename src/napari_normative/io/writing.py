@@ -60,6 +60,12 @@ def write_volume(path: str | Path, volume: Volume, *, like: Volume | None = None
         If ``like`` lies on another grid.
     """
     target = Path(path)
+    replace_files(volume_parts(target, volume, like=like))
+    return target
+
+
+def volume_parts(target: Path, volume: Volume, *, like: Volume | None = None) -> dict[Path, bytes]:
+    """Return the files that :func:`write_volume` writes, so that others can go with them."""
     suffix = next((s for s in _WRITABLE if target.name.lower().endswith(s)), None)
     if suffix is None:
         raise OutputError(
@@ -84,8 +90,7 @@ def write_volume(path: str | Path, volume: Volume, *, like: Volume | None = None
         parts = {target: b"".join(_nifti_bytes(values, volume, stored, pair=False))}
     if suffix in _COMPRESSED:
         parts = {name: gzip_bytes(block) for name, block in parts.items()}
-    replace_files(parts)
-    return target
+    return parts
 
 
 def _values(volume: Volume, name: str) -> NDArray[np.generic]:
