@@ -33,7 +33,7 @@ def replace_files(parts: Mapping[Path, bytes]) -> None:
                 os.fsync(handle.fileno())
         for target, temporary in waiting.items():
             temporary.replace(target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     except BaseException as error:
         for temporary in waiting.values():
             with contextlib.suppress(OSError):
@@ -48,7 +48,7 @@ def replace_files(parts: Mapping[Path, bytes]) -> None:
         ) from error
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename last through a power cut, where the system knows how."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

@@ -42,12 +42,21 @@ def decode_mask(data: bytes, digest: str = "") -> Mask:
     ReviewError
         ``REV-004`` if the bytes are no mask, or not the one with this digest.
     """
-    shape, box, bits = _parts(data)
-    if digest and hashlib.sha256(data[: _HEAD.size] + bits).hexdigest() != digest:
-        raise _damaged("its content was changed")
+    shape, box, bits = _parts(data, digest)
     mask = np.zeros(shape, dtype=bool)
     mask[box] = _unpacked(bits, box)
     return mask
+
+
+def check_mask(data: bytes, digest: str) -> None:
+    """Refuse bytes that are no mask, or not the one with this digest, without unpacking them.
+
+    Raises
+    ------
+    ReviewError
+        ``REV-004``.
+    """
+    _parts(data, digest)
 
 
 def mask_in_box(data: bytes) -> tuple[Mask, tuple[slice, slice, slice]]:
@@ -56,7 +65,9 @@ def mask_in_box(data: bytes) -> tuple[Mask, tuple[slice, slice, slice]]:
     return _unpacked(bits, box), box
 
 
-def _parts(data: bytes) -> tuple[tuple[int, int, int], tuple[slice, slice, slice], bytes]:
+def _parts(
+    data: bytes, digest: str = ""
+) -> tuple[tuple[int, int, int], tuple[slice, slice, slice], bytes]:
     if len(data) < _HEAD.size:
         raise _damaged("it is cut short")
     magic, i, j, k, *edges = _HEAD.unpack_from(data)
@@ -73,6 +84,8 @@ def _parts(data: bytes) -> tuple[tuple[int, int, int], tuple[slice, slice, slice
         raise _damaged("it cannot be inflated") from error
     if len(bits) != expected:
         raise _damaged("it has another size than its header says")
+    if digest and hashlib.sha256(data[: _HEAD.size] + bits).hexdigest() != digest:
+        raise _damaged("its content was changed")
     a, b, c = (slice(s, e) for s, e in zip(starts, stops, strict=True))
     return (i, j, k), (a, b, c), bits
 

@@ -272,12 +272,17 @@ def link(event: NewEvent, number: int, reader: str, previous: str) -> Event:
     return Event(**facts, digest=digest_of(facts))
 
 
+def intact(event: Event) -> bool:
+    """Whether an event is what its digest was taken of."""
+    return link(event, event.number, event.reader, event.previous).digest == event.digest
+
+
 def digest_of(record: Mapping[str, Any]) -> str:
     """Return the SHA-256 of a record's canonical JSON."""
     return hashlib.sha256(canonical(record).encode()).hexdigest()
 
 
-def canonical(record: Mapping[str, Any]) -> str:
+def canonical(record: object) -> str:
     """Return JSON with sorted keys and nothing that could be written in two ways."""
     return json.dumps(
         record, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
@@ -285,8 +290,22 @@ def canonical(record: Mapping[str, Any]) -> str:
 
 
 def project_digest(project: Project) -> str:
-    """Return the digest that the first event of a review follows."""
-    return digest_of(dataclasses.asdict(project))
+    """Return the digest that the first event of a review follows.
+
+    Equal projects have equal digests: whole numbers are written alike as int and float.
+    An attribute with its default is left out, so that one which a later version adds does not
+    change the digest of a review that began without it. Defaults must therefore stay as they are.
+    """
+    return digest_of(_facts(project))
+
+
+def _facts(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        items = [(f, getattr(value, f.name)) for f in dataclasses.fields(value)]
+        return {f.name: _facts(item) for f, item in items if item != f.default}
+    if isinstance(value, tuple):
+        return [_facts(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def utc_now() -> str:
