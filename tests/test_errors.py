@@ -29,6 +29,7 @@ KINDS = {
     "DEV": {"DeviceError"},
     "OUT": {"OutputError"},
     "IMP": {"RegionsFileError"},
+    "REV": {"ReviewError"},
     "JOB": {"NormativeError"},
 }
 IN_SEVERAL_MODULES = {
