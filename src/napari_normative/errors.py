@@ -107,6 +107,12 @@ class ReviewError(NormativeError):
     consequence_default = "Nothing was changed."
 
 
+class DicomError(NormativeError):
+    """DICOM objects cannot be read or made (codes ``DCM-*``)."""
+
+    consequence_default = "Nothing was written."
+
+
 class DeviceError(NormativeError):
     """The computing device cannot do what was asked (codes ``DEV-*``)."""
 
