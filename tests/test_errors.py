@@ -26,6 +26,7 @@ KINDS = {
     "TRN": {"TrainingError"},
     "SIM": {"SimulationError"},
     "EVA": {"EvaluationError"},
+    "DCM": {"DicomError"},
     "DEV": {"DeviceError"},
     "OUT": {"OutputError"},
     "IMP": {"RegionsFileError"},

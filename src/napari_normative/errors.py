@@ -113,6 +113,12 @@ class RegionsFileError(NormativeError):
     consequence_default = "Nothing was imported."
 
 
+class DicomError(NormativeError):
+    """DICOM objects cannot be read or made (codes ``DCM-*``)."""
+
+    consequence_default = "Nothing was written."
+
+
 class DeviceError(NormativeError):
     """The computing device cannot do what was asked (codes ``DEV-*``)."""
 
