@@ -11,7 +11,10 @@ from napari_normative.core.candidates import Candidate
 from napari_normative.core.segments import measure
 from napari_normative.io.nifti import read_volume, write_volume
 from napari_normative.review.assign import Plan, project_for
+from napari_normative.review.book import Book
 from napari_normative.review.folders import Material, find_detections, gather
+from napari_normative.review.masks import encode_mask
+from napari_normative.review.records import NewEvent
 from napari_normative.volume import Volume
 from planted import planted
 
@@ -87,3 +90,35 @@ def project(root: Path, reader: str = "anna", scans: int = 4, **plan: object):
     """Return (project, masks) of a review of some scans written below ``root``."""
     made = material(root, scans)
     return project_for(reader, made, Plan(**plan)), made.masks
+
+
+def decide_all(path: Path, decide, *, submit: bool = False) -> None:
+    """Let a reader go through a whole review file.
+
+    ``decide(candidate id, repeat)`` returns a decision; empty leaves it open.
+    """
+    with Book.open(path) as book:
+        for number, at in list(book.reading.passes.items()):
+            for read in at.reads:
+                if word := decide(read.candidate, at.repeat):
+                    book.record(NewEvent(word, number, read.candidate, {"seconds": 1.5})).result()
+            if not at.reads:
+                book.record(NewEvent("submit", number)).result()
+        if submit:
+            book.record(NewEvent("submit")).result()
+
+
+def add_ball(path: Path, image: str, centre_mm, radius_mm: float = 7.0) -> str:
+    """Let a reader add a finding to a scan; return its id."""
+    with Book.open(path) as book:
+        found = book.images[image]
+        at = book.reading.first_passes()[image]
+        affine = np.array(found.affine)
+        index = np.indices(found.shape).reshape(3, -1).T
+        world = index @ affine[:3, :3].T + affine[:3, 3]
+        mask = (((world - centre_mm) ** 2).sum(1) < radius_mm**2).reshape(found.shape)
+        digest, data = encode_mask(mask)
+        name = f"{image}-{path.stem}"
+        details = {"mask": digest, "value": book.reading.free_value(at.number), "how": "painted"}
+        book.record(NewEvent("add", at.number, name, details), masks={digest: data}).result()
+        return name

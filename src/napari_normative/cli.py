@@ -30,8 +30,9 @@ from napari_normative.cli_common import (
     guarded,
 )
 from napari_normative.cli_evaluate import evaluate
+from napari_normative.cli_review import app as review
 from napari_normative.display import has_display, virtual_display
-from napari_normative.errors import CancelledError, DeviceError, NormativeError
+from napari_normative.errors import DeviceError, NormativeError
 from napari_normative.terminal import (
     Bar,
     describe_detection,
@@ -87,9 +88,8 @@ def detect(
     (.nii.gz, on the scan's own grid), candidates.tsv and detection.json; with --report also
     report.html. Earlier results of the same scan are replaced as a whole.
     """
-    from napari_normative.engine.case_report import save_case_report
-    from napari_normative.io.folders import expand_scans, name_folders, whole_folder
-    from napari_normative.io.nifti import read_volume, stem
+    from napari_normative.io.folders import expand_scans, name_folders
+    from napari_normative.io.names import stem
 
     jobs = name_folders(expand_scans(scans, leave_out=out))
     for scan, name in jobs:
@@ -97,43 +97,43 @@ def detect(
             typer.echo(f"{scan.name}: another scan has this name; results go to {name}", err=True)
     if mask is not None and len(jobs) != 1:
         raise typer.BadParameter(f"--mask belongs to one scan, and {len(jobs)} were given")
+    from napari_normative.engine.batch import detect_scans
     from napari_normative.engine.model import load_model
 
     normative = load_model(model)
     failed = 0
     with Bar(quiet, total=len(jobs)) as bar:
-        for scan, name in jobs:
-            bar.begin(scan.name)
-            try:
-                with whole_folder(out / name, "detection.json") as folder:
-                    found = normative.detect(
-                        read_volume(scan, volume=volume, trust=trust, any_size=any_size),
-                        mask=mask,
-                        device=device,
-                        samples=samples,
-                        seed=seed,
-                        force=force,
-                        local_volume=local_volume,
-                        progress=bar.step,
-                    )
-                    found.save(folder)
-                    if report:
-                        save_case_report(found, folder / "report.html", card=normative.card)
-            except CancelledError:
-                raise
-            except Exception as error:  # noqa: BLE001  # one bad scan must not stop the others
+        outcomes = detect_scans(
+            normative,
+            jobs,
+            out,
+            volume=volume,
+            trust=trust,
+            any_size=any_size,
+            report=report,
+            begin=lambda scan: bar.begin(scan.name),
+            mask=mask,
+            device=device,
+            samples=samples,
+            seed=seed,
+            force=force,
+            local_volume=local_volume,
+            progress=bar.step,
+        )
+        for made in outcomes:
+            bar.end()
+            if made.detection is None:
                 failed += 1
-                line = explain(error, context, scan.name)
+                assert made.error is not None
+                line = explain(made.error, context, made.scan.name)
                 bar.echo(line, err=True)
                 if as_json:
-                    bar.echo(json.dumps({"scan": scan.name, "error": line}))
-                continue
-            finally:
-                bar.end()
-            if as_json:
-                bar.echo(json.dumps(detection_facts(scan, out / name, found)))
+                    bar.echo(json.dumps({"scan": made.scan.name, "error": line}))
+            elif as_json:
+                facts = detection_facts(made.scan, made.folder, made.detection)
+                bar.echo(json.dumps(facts))
             elif not quiet:
-                bar.echo(describe_detection(scan, out / name, found))
+                bar.echo(describe_detection(made.scan, made.folder, made.detection))
     if not (quiet or as_json):
         done = len(jobs) - failed
         typer.echo(f"{done} of {len(jobs)} done with {normative.card.one_line()}. {NOTICE}")
@@ -225,6 +225,7 @@ def train(
 
 
 app.command()(guarded(evaluate))
+app.add_typer(review, name="review")
 
 
 @app.command()

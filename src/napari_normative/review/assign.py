@@ -40,7 +40,7 @@ class Plan:
     blind: bool = True
     repeats: float = REPEATED
     labels: tuple[str, ...] = ()
-    title: str = "review"
+    title: str = ""
 
 
 def project_for(
@@ -69,8 +69,6 @@ def project_for(
     ReviewError
         ``REV-035`` if the list names a scan that is not there, or none.
     """
-    if not reader.strip():
-        raise ReviewError("REV-036", "a reader has no name", "Give each reader a name.")
     random = np.random.default_rng([plan.seed, _number(reader)])
     images = _order_images(material, plan, random, listed)
     by_image: dict[str, list[str]] = {image: [] for image in images}

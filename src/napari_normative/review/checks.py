@@ -78,8 +78,9 @@ def _tables(connection: sqlite3.Connection) -> Iterator[str]:
     foreign, missing = differences(connection, VERSION)
     for name in foreign:
         yield f"The file holds {name}, which no review has in this form."
-    for name in missing:
-        yield f"The file does not hold {name}, which every review has."
+    if missing:
+        some = ", ".join(sorted(missing)[:3]) + (", …" if len(missing) > 3 else "")
+        yield f"The file lacks {len(missing)} tables or triggers that every review has ({some})."
 
 
 def _masks(connection: sqlite3.Connection) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -15,7 +16,7 @@ from napari_normative.errors import NormativeError, ReviewError
 from napari_normative.io.names import find_volumes, other_half, stem, suffix_of
 from napari_normative.io.nifti import read_volume
 from napari_normative.review.masks import encode_mask
-from napari_normative.review.records import Image, ReviewCandidate, Run
+from napari_normative.review.records import Image, Project, ReviewCandidate, Run
 from napari_normative.volume import Volume, require_same_grid
 
 RECORD = "detection.json"
@@ -191,6 +192,19 @@ def read_scan(image: Image, root: Path) -> Volume:
 def located(path: str, root: Path) -> Path:
     """Return where a path that a review keeps lies now."""
     return Path(os.path.normpath(root / path))
+
+
+def moved(project: Project, root: Path, target: Path) -> Project:
+    """Return a project whose paths are seen from another folder."""
+    images = tuple(
+        dataclasses.replace(
+            image,
+            path=_relative(located(image.path, root), target),
+            folder=_relative(located(image.folder, root), target) if image.folder else "",
+        )
+        for image in project.images
+    )
+    return dataclasses.replace(project, images=images)
 
 
 def _read(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from napari_normative.errors import ReviewError
@@ -89,6 +89,8 @@ class Pass:
         The scan as a whole.
     comment : str
         On the scan as a whole.
+    merged : mapping of str to str
+        Which candidate has the voxels of one that is gone.
     """
 
     number: int
@@ -98,6 +100,7 @@ class Pass:
     closed: bool = False
     flagged: bool = False
     comment: str = ""
+    merged: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def done(self) -> bool:
@@ -305,7 +308,10 @@ class Reading:
             elif event.action == "comment":
                 comment = str(event.details["comment"])
         kept = tuple(read for read in reads.values() if not read.merged_into)
-        return Pass(number, assignment.image, assignment.repeat, kept, closed, flagged, comment)
+        merged = {name: _end(reads, name) for name, read in reads.items() if read.merged_into}
+        return Pass(
+            number, assignment.image, assignment.repeat, kept, closed, flagged, comment, merged
+        )
 
 
 def _change(reads: dict[str, Read], event: NewEvent, image: str) -> None:
@@ -338,6 +344,13 @@ def _change(reads: dict[str, Read], event: NewEvent, image: str) -> None:
         reads[other] = dataclasses.replace(reads[other], merged_into=name)
     for other, digest in details.get("masks", {}).items():
         reads[other] = dataclasses.replace(reads[other], mask=str(digest), edited=True)
+
+
+def _end(reads: Mapping[str, Read], name: str) -> str:
+    """Return the candidate that has a merged one's voxels now, however often it was merged."""
+    while reads[name].merged_into:
+        name = reads[name].merged_into
+    return name
 
 
 def _misfit(why: str) -> ReviewError:

@@ -1,0 +1,361 @@
+"""The commands ``review …``: make reviews, look at them, combine them, take results out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from napari_normative.cli_common import (
+    NOTICE,
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    QuietOption,
+    SeedOption,
+    explain,
+    guarded,
+)
+from napari_normative.errors import NormativeError
+from napari_normative.terminal import Bar
+
+app = typer.Typer(
+    help="Review candidates: make reviews, look at them, combine readers, take results out.",
+    no_args_is_help=True,
+)
+
+ReviewsArgument = Annotated[
+    list[Path], typer.Argument(help="Review files, or folders of them.", metavar="REVIEW...")
+]
+ReviewArgument = Annotated[Path, typer.Argument(help="A review file.", metavar="REVIEW")]
+
+
+@app.command()
+@guarded
+def create(
+    context: typer.Context,
+    source: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of detections, or of scans, which are compared first."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the project.")] = ...,  # type: ignore[assignment]
+    reader: Annotated[
+        list[str], typer.Option(help="Who reads; once for each reader. Each gets a file.")
+    ] = ...,  # type: ignore[assignment]
+    scans: Annotated[
+        list[Path] | None, typer.Option(help="Where the scans of the detections lie.")
+    ] = None,
+    add: Annotated[
+        bool, typer.Option("--add", help="Give the project that is in OUT further readers.")
+    ] = False,
+    order: Annotated[
+        Literal["random", "evidence", "list"],
+        typer.Option(help="random differs for each reader; list takes the scans of --list."),
+    ] = "random",
+    listed: Annotated[
+        Path | None,
+        typer.Option("--list", help="Text file: a scan's file name without .nii.gz a line."),
+    ] = None,
+    blind: Annotated[
+        bool, typer.Option(help="Hide scores and others' reads until a reader submits.")
+    ] = True,
+    repeats: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of the scans that are read twice.")
+    ] = 0.1,
+    labels: Annotated[
+        str, typer.Option(help="Words that a finding may be given, separated by commas.")
+    ] = "",
+    title: Annotated[str, typer.Option(help="Of the project; the folder's name if empty.")] = "",
+    seed: SeedOption = 0,
+    model: ModelOption = "brain-t1",
+    volume: Annotated[
+        int | None, typer.Option(min=0, help="Which volume of 4D scans; 0 is the first.")
+    ] = None,
+    device: DeviceOption = "auto",
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a review project: a file for each reader, with the candidates of all scans.
+
+    SOURCE is the output folder of `detect` (name the folder of the scans with --scans), or a
+    folder of scans, which are compared with the model first.
+    """
+    from napari_normative.review.assign import Plan
+    from napari_normative.review.create import add_readers, create_reviews, listed_in, words
+    from napari_normative.review.folders import RECORD, find_detections, gather
+
+    if add:
+        files = add_readers(out, reader)
+        _say_made(files, {}, quiet, as_json)
+        return
+    if source is None:
+        raise typer.BadParameter("name the folder of detections or scans")
+    if (order == "list") != (listed is not None):
+        raise typer.BadParameter("--order list and --list belong together")
+    plan = Plan(order, seed, blind, repeats, words(labels), title or out.resolve().name)
+    names = listed_in(listed) if listed is not None else ()
+    refused: list[str] = []
+    detections = source
+    with Bar(quiet) as bar:
+        if not any(source.rglob(RECORD)):
+            detections = out / "detections"
+            refused = _detect(source, detections, model, device, volume, bar, context)
+        found, alone = find_detections(detections, scans or [source], volume=volume)
+        for line in alone:
+            bar.echo(line, err=True)
+        material = gather(found, out, refused=[*refused, *alone], progress=bar.step)
+    for line in material.refused[len(refused) + len(alone) :]:
+        typer.echo(line, err=True)
+    files = create_reviews(out, reader, material, plan, listed=names)
+    facts = {
+        "scans": len(material.images),
+        "candidates": len(material.candidates),
+        "refused": list(material.refused),
+    }
+    _say_made(files, facts, quiet, as_json)
+    if material.refused:
+        raise typer.Exit(1)
+
+
+@app.command()
+@guarded
+def status(context: typer.Context, reviews: ReviewsArgument, as_json: JsonOption = False) -> None:
+    """Say how far each reader is, and whether anything in the file was changed from outside."""
+    from napari_normative.review.book import Book
+
+    wrong = 0
+    for path in _files(reviews):
+        try:
+            with Book.open(path, read_only=True) as book:
+                told, problems = book.reading.progress(), book.store.verify()
+                project, submitted = book.project, book.reading.submitted
+        except NormativeError as error:
+            typer.echo(explain(error, context, path.name), err=True)
+            wrong += 1
+            continue
+        wrong += bool(problems)
+        facts = {
+            "file": path.name,
+            "title": project.title,
+            "reader": project.reader,
+            "code": project.reader_code,
+            "role": project.role,
+            "decided": told.decided,
+            "candidates": told.candidates,
+            "scans_done": told.done,
+            "scans": told.passes,
+            "minutes": round(told.seconds / 60, 1),
+            "submitted": submitted,
+            "problems": list(problems),
+        }
+        typer.echo(json.dumps(facts) if as_json else _status_line(facts))
+    if wrong:
+        raise typer.Exit(1)
+
+
+@app.command()
+@guarded
+def export(
+    context: typer.Context,
+    review: ReviewArgument,
+    out: Annotated[Path, typer.Option(help="Folder; whole or not at all.")],
+    format: Annotated[
+        Literal["labels", "bids", "tables", "slicer", "masks", "cases", "dicom"],
+        typer.Option(
+            help="labels: NIfTI with a lookup table; bids: BIDS derivatives; tables: reads and "
+            "event log (TSV); slicer: .seg.nrrd and .mrk.json; masks: 0 and 1, for training; "
+            "cases: a table for `evaluate`; dicom: SEG and SR."
+        ),
+    ] = "labels",
+    decision: Annotated[
+        list[str] | None,
+        typer.Option(help="Export candidates with this decision; may be repeated. accept"),
+    ] = None,
+    comments: Annotated[
+        bool, typer.Option("--comments", help="Write readers' comments too: they may hold names.")
+    ] = False,
+    dicom: Annotated[
+        Path | None,
+        typer.Option(help="Source series of a scan; of several, a folder with case-001, ..."),
+    ] = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write what a review came to; no file, folder or reader is named in it."""
+    from napari_normative.review.export import export_review
+
+    with Bar(quiet) as bar:
+        made = export_review(
+            review, out, format, decisions=decision or ("accept",), comments=comments,
+            dicom=dicom, progress=bar.step,
+        )  # fmt: skip
+    for line in made.refused:
+        typer.echo(line, err=True)
+    if as_json:
+        facts = {"out": str(out), "files": [str(f) for f in made.files], "cases": made.cases,
+                 "unfinished": made.unfinished, "refused": list(made.refused)}  # fmt: skip
+        typer.echo(json.dumps(facts))
+    elif not quiet:
+        left = f", {made.unfinished} not done yet are left out" if made.unfinished else ""
+        typer.echo(f"{made.cases} scans -> {out} ({len(made.files)} files){left}. {NOTICE}")
+    if made.refused:
+        raise typer.Exit(1)
+
+
+@app.command(name="import")
+@guarded
+def import_(
+    context: typer.Context,
+    review: ReviewArgument,
+    case: Annotated[str, typer.Argument(help="Code of the scan, such as case-001.")],
+    labels: Annotated[Path, typer.Argument(help="NIfTI labels, or a .seg.nrrd of 3D Slicer.")],
+    table: Annotated[
+        Path | None, typer.Option(help="Lookup table; the .tsv beside the labels unless given.")
+    ] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Take masks that were edited elsewhere back into the review, as edits that can be undone."""
+    from napari_normative.review.book import Book
+    from napari_normative.review.imports import import_labels
+
+    with Book.open(review) as book:
+        count = import_labels(book, case, labels, table)
+    if not quiet:
+        typer.echo(f"{case}: {count} mask{'' if count == 1 else 's'} changed or added.")
+
+
+@app.command()
+@guarded
+def merge(
+    context: typer.Context,
+    reviews: ReviewsArgument,
+    out: Annotated[Path, typer.Option(help="The file of the adjudication (.review).")],
+    reader: Annotated[str, typer.Option(help="Who adjudicates.")],
+    quiet: QuietOption = False,
+) -> None:
+    """Put the reads of one project together; what is disputed becomes a review of its own."""
+    from napari_normative.review.combine import adjudication, combine
+    from napari_normative.review.folders import moved
+    from napari_normative.review.store import Store
+
+    books = _open_all(reviews)
+    try:
+        combined = combine(books)
+        project, masks = adjudication(combined, reader)
+        project = moved(project, books[0].root, out.parent)
+        Store.create(out, project, masks).close()
+    finally:
+        for book in books:
+            book.close()
+    if not quiet:
+        disputed = sum(unit.disputed for unit in combined.units)
+        typer.echo(
+            f"{out}: {disputed} of {len(combined.units)} candidates in {len(project.assignments)} "
+            f"scans are for {project.reader} to decide."
+        )
+
+
+@app.command()
+@guarded
+def agreement(
+    context: typer.Context,
+    reviews: ReviewsArgument,
+    out: Annotated[Path | None, typer.Option(help="Folder for tables and a report.")] = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say how far readers agree, with intervals over scans, and where they do not.
+
+    One file: the reader's agreement with themself on the scans that were read twice.
+    """
+    from napari_normative.review.agreement import agreement as measure
+    from napari_normative.review.agreement import disagreements
+    from napari_normative.review.combine import combine, own_repeats
+
+    books = _open_all(reviews)
+    try:
+        if len(books) == 1:
+            ratings, dice = own_repeats(books[0])
+        else:
+            combined = combine(books)
+            ratings, dice = combined.ratings(), combined.dice()
+    finally:
+        for book in books:
+            book.close()
+    found, split = measure(ratings, dice), disagreements(ratings)
+    if out is not None:
+        from napari_normative.review.agreement_report import save_agreement_report
+
+        save_agreement_report(out, found, split, {"project": books[0].project.id})
+    if as_json:
+        typer.echo(found.table().to_json(orient="records"))
+    elif not quiet:
+        typer.echo("\n".join(found.lines()))
+        typer.echo(f"{len(split)} of {len(ratings.units)} candidates are disputed. {NOTICE}")
+
+
+def _detect(
+    source: Path, out: Path, model: str, device: str, volume: int | None, bar: Bar,
+    context: typer.Context,
+) -> list[str]:  # fmt: skip
+    """Compare the scans of a folder with a model; return a sentence for each that failed."""
+    from napari_normative.engine.batch import detect_scans
+    from napari_normative.engine.model import load_model
+    from napari_normative.io.folders import expand_scans, name_folders
+
+    jobs = name_folders(expand_scans([source], leave_out=out.parent))
+    failed = []
+    for number, made in enumerate(
+        detect_scans(load_model(model), jobs, out, volume=volume, device=device), start=1
+    ):
+        bar.step(f"compared {made.scan.name}", number / len(jobs))
+        if made.error is not None:
+            failed.append(explain(made.error, context, made.scan.name))
+            bar.echo(failed[-1], err=True)
+    return failed
+
+
+def _files(reviews: list[Path]) -> list[Path]:
+    from napari_normative.review.create import review_files
+
+    return [file for path in reviews for file in (review_files(path) if path.is_dir() else [path])]
+
+
+def _open_all(reviews: list[Path]) -> list[Any]:
+    """Open review files for reading; all or none."""
+    from napari_normative.review.book import Book
+
+    books: list[Book] = []
+    try:
+        for path in _files(reviews):
+            book = Book.open(path, read_only=True)
+            books.append(book)
+    except BaseException:
+        for book in books:
+            book.close()
+        raise
+    return [book for book in books if book.project.role == "reader"] or books
+
+
+def _say_made(files: list[Path], facts: dict[str, Any], quiet: bool, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"files": [str(file) for file in files], **facts}))
+    elif not quiet:
+        counted = f"{facts['scans']} scans with {facts['candidates']} candidates: " if facts else ""
+        typer.echo(counted + ", ".join(str(file) for file in files))
+        typer.echo(f"Open a file in napari: Plugins > Review. {NOTICE}")
+
+
+def _status_line(facts: dict[str, Any]) -> str:
+    done = ", submitted" if facts["submitted"] else ""
+    lines = [
+        f"{facts['file']}: {facts['title']}, {facts['reader']} ({facts['role']}, {facts['code']})",
+        f"  {facts['decided']} of {facts['candidates']} candidates decided, {facts['scans_done']} "
+        f"of {facts['scans']} scans done, {facts['minutes']} minutes{done}",
+    ]
+    lines += [f"  PROBLEM: {problem}" for problem in facts["problems"]]
+    if not facts["problems"]:
+        lines.append("  intact: every event, mask and fact is as it was recorded")
+    return "\n".join(lines)
