@@ -230,6 +230,7 @@ ACTIONS: dict[str, Action] = {
     "open_samples": Action(dock="Samples"),
     "open_latent_map": Action(dock="Latent map"),
     "open_train": Action(dock="Train a model"),
+    "open_review": Action(dock="Review"),
     "getting_started": Action(dock="Getting started"),
     "settings": Action(_settings),
     "anomaly_map_of_selected": Action(_run_on_selected, "Anomaly map"),

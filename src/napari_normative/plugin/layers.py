@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from napari_normative.engine.detection import Detection
 
 METADATA_KEY = "napari_normative"
-SCAN, LABELS = "scan", "labels"
+SCAN, LABELS, REVIEW = "scan", "labels", "review"
 RECONSTRUCTION, RESIDUAL, LOCAL_VOLUME, ANOMALY_Z, ABS_Z, CANDIDATES, MASK, SAMPLE = (
     "reconstruction",
     "residual",
@@ -51,6 +51,8 @@ SAMPLES, SAMPLE_MEAN, SAMPLE_SD, INTERPOLATION, EXPLORER, EFFECT = (
     "latent explorer",
     "effect of a direction",
 )
+REVIEW_MOST = 200
+"""More candidates than a scan of a review has; what readers add has numbers above."""
 SYNTHETIC_ROLES = frozenset({SAMPLES, SAMPLE_MEAN, SAMPLE_SD, INTERPOLATION, EXPLORER, EFFECT})
 SIGNED_ROLES = frozenset({RESIDUAL, LOCAL_VOLUME, ANOMALY_Z, EFFECT})
 
@@ -159,7 +161,14 @@ def grid_attributes(grid: DisplayGrid, *, series: bool = False) -> dict[str, Any
     }
 
 
-def _label_array(data: NDArray[np.float32]) -> NDArray[np.generic]:
+def label_array(data: NDArray[np.float32], role: str) -> NDArray[np.generic]:
+    """Return labels as whole numbers.
+
+    Those of a review take one byte where they can: napari computes the colour of every number
+    of the type whenever a decision changes one.
+    """
+    if role == REVIEW and data.max(initial=0) < REVIEW_MOST:
+        return np.ascontiguousarray(data, dtype=np.uint8)
     small = data.size == 0 or (data.min() >= 0 and data.max() < 2**16)
     return np.ascontiguousarray(np.rint(data), dtype=np.uint16 if small else np.int32)
 
@@ -192,13 +201,13 @@ def spec_of(
     """
     first = volumes[0]
     grid = grid or display_grid(first)
-    is_label = role in {LABELS, CANDIDATES}
+    is_label = role in {LABELS, CANDIDATES, REVIEW}
     empty = 0.0 if is_label or role != SCAN else float(first.data.min())
     shown = [to_display(v, grid, nearest=is_label, outside=empty) for v in volumes]
     data: NDArray[np.generic] = shown[0] if len(shown) == 1 else np.stack(shown)
     digest = ""
     if is_label:
-        data = _label_array(data)  # type: ignore[arg-type]
+        data = label_array(data, role)  # type: ignore[arg-type]
     elif "contrast_limits" not in attributes:
         attributes["contrast_limits"] = image_limits(data)
     if is_label or role == SCAN:
@@ -213,6 +222,32 @@ def spec_of(
         **attributes,
     }
     return LayerSpec(data, attributes, "labels" if is_label else "image")
+
+
+def signed_spec(
+    volume: Volume, name: str, role: str, *, least: float = 0.0, **attributes: Any
+) -> LayerSpec:
+    """Return the layer of a signed map: symmetric limits, transparent at zero.
+
+    Parameters
+    ----------
+    volume : Volume
+    name, role : str
+    least : float
+        Full colour is never reached below it.
+    **attributes
+        As for :func:`spec_of`.
+    """
+    limit = max(signed_limit(volume.data), least)
+    return spec_of(
+        [volume],
+        name,
+        role,
+        colormap=SIGNED,
+        contrast_limits=(-limit, limit),
+        blending="translucent_no_depth",
+        **attributes,
+    )
 
 
 def detection_layers(
@@ -246,14 +281,14 @@ def detection_layers(
             **attributes,
         )
 
-    def signed(volume: Volume, role: str, least: float = 0.0, **attributes: Any) -> LayerSpec:
-        limit = max(signed_limit(volume.data), least)
-        return spec(
+    def signed(volume: Volume, role: str, **attributes: Any) -> LayerSpec:
+        return signed_spec(
             volume,
+            f"{name} · {role}",
             role,
-            colormap=SIGNED,
-            contrast_limits=(-limit, limit),
-            blending="translucent_no_depth",
+            origin=origin,
+            grid=grid,
+            provenance=detection.provenance,
             **attributes,
         )
 
@@ -286,7 +321,8 @@ def detection_layers(
         specs.append(signed(detection.local_volume, LOCAL_VOLUME, visible=False))
     if outputs.anomaly_z:
         # Full colour below the threshold would make the map of a healthy scan look diseased.
-        specs.append(signed(detection.anomaly_z, ANOMALY_Z, detection.threshold_z, opacity=0.8))
+        least = detection.threshold_z
+        specs.append(signed(detection.anomaly_z, ANOMALY_Z, least=least, opacity=0.8))
     if outputs.abs_z:
         magnitude = detection.anomaly_z.with_data(np.abs(detection.anomaly_z.data))
         specs.append(

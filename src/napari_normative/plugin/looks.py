@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +33,27 @@ def colormap_of(name: Any) -> Any:
 
     colours, controls = _COLOURS[name]
     return Colormap(colours, controls=controls, name=name)
+
+
+DECISION_COLOURS = {
+    "": (1.0, 0.85, 0.2, 1.0),
+    "accept": (0.3, 0.9, 0.4, 1.0),
+    "reject": (0.6, 0.6, 0.65, 1.0),
+    "uncertain": (0.4, 0.7, 1.0, 1.0),
+}
+"""Yellow while nothing was decided, then green, grey, blue; red, green, blue, opacity."""
+
+
+def decision_colours(decisions: Mapping[int, str]) -> Any:
+    """Return a colormap for candidates under review, by their value; others are yellow."""
+    from napari.utils.colormaps import DirectLabelColormap
+
+    colours: dict[int | None, tuple[float, float, float, float]] = {
+        value: DECISION_COLOURS.get(decision, DECISION_COLOURS[""])
+        for value, decision in decisions.items()
+    }
+    colours |= {None: DECISION_COLOURS[""], 0: (0.0, 0.0, 0.0, 0.0)}
+    return DirectLabelColormap(color_dict=colours)
 
 
 def magnitude_limits(data: NDArray[np.generic], threshold: float) -> tuple[float, float]:

@@ -11,12 +11,15 @@ from napari_normative.plugin.controllers.getting_started import GettingStartedCo
 from napari_normative.plugin.controllers.latent_map import LatentMapController
 from napari_normative.plugin.controllers.layout import LayoutController
 from napari_normative.plugin.controllers.reading import ReadingController
+from napari_normative.plugin.controllers.review import ReviewController
+from napari_normative.plugin.controllers.review_files import ReviewFilesController
 from napari_normative.plugin.controllers.samples import SamplesController
 from napari_normative.plugin.controllers.training import TrainingController
 from napari_normative.plugin.docks.anomaly import AnomalyView
 from napari_normative.plugin.docks.getting_started import GettingStartedView
 from napari_normative.plugin.docks.latent_map import LatentMapView
 from napari_normative.plugin.docks.reading_room import ReadingRoomView
+from napari_normative.plugin.docks.review import ReviewView
 from napari_normative.plugin.docks.samples import SamplesView
 from napari_normative.plugin.docks.train import TrainView
 from napari_normative.plugin.session import session_for
@@ -60,6 +63,17 @@ class ReadingRoom(ReadingRoomView):
         made.follow(layout)
         super().__init__(
             made.state, made.requests, session.context.shared, layout.state, layout.requests
+        )
+
+
+class Review(ReviewView):
+    """The dock "Review"."""
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        session = session_for(napari_viewer)
+        made, files = session.get(ReviewController), session.get(ReviewFilesController)
+        super().__init__(
+            made.state, made.requests, files.state, files.requests, session.context.settings
         )
 
 

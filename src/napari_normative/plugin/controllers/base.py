@@ -13,6 +13,7 @@ from napari_normative.plugin.controllers.scans import ScansController
 from napari_normative.plugin.detections import Detections
 from napari_normative.plugin.jobs import Job, Listener, Runner, Work
 from napari_normative.plugin.state.common import JobRequests, JobState
+from napari_normative.plugin.state.keys import KeysState
 from napari_normative.plugin.state.settings import Settings
 from napari_normative.plugin.state.shared import Shared
 
@@ -47,6 +48,7 @@ class Context:
         What is remembered; unless given, for as long as the window is open.
     detections : Detections
         The last of each scan.
+    keys : KeysState
     """
 
     viewer: weakref.ref[Any]
@@ -57,6 +59,7 @@ class Context:
     notify: Notify
     settings: Settings = field(default_factory=Settings)
     detections: Detections = field(default_factory=Detections)
+    keys: KeysState = field(default_factory=KeysState)
     controllers: dict[type[Any], Any] = field(default_factory=dict)
 
     def get(self, kind: type[C]) -> C:
@@ -69,7 +72,9 @@ class Context:
     @property
     def shared(self) -> Shared:
         """The states that all docks show."""
-        return Shared(self.models.state, self.models.requests, self.scans.state, self.settings)
+        return Shared(
+            self.models.state, self.models.requests, self.scans.state, self.settings, self.keys
+        )
 
 
 class JobController:

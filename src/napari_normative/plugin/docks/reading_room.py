@@ -91,6 +91,7 @@ class ReadingRoomView(QWidget):
     ) -> None:
         super().__init__()
         self._state, self._requests, self._scans = state, requests, shared.scans
+        self._keys, self._shortcuts = shared.keys, dict[str, QShortcut]()
         self.layouts = LayoutRow(layout_state, layout_requests)
         self.setObjectName("napari-normative-reading-room")
         self.scan = combo("The scan that is read")
@@ -103,7 +104,9 @@ class ReadingRoomView(QWidget):
         self._connect()
         watch(self, state, self._refresh)
         watch(self, shared.scans, self._refresh)
+        watch(self, shared.keys, self._refresh_keys)
         self._refresh()
+        self._refresh_keys()
 
     def event(self, event: QEvent | None) -> bool:
         """Say when the dock is closed: napari then takes this widget out of its window."""
@@ -223,6 +226,12 @@ class ReadingRoomView(QWidget):
         shortcut.activated.connect(call)
         # The same dock open twice: either may answer.
         shortcut.activatedAmbiguously.connect(call)
+        self._shortcuts[key] = shortcut
+
+    def _refresh_keys(self, changed: str = "") -> None:
+        """Leave keys that another dock is working with to it."""
+        for key, shortcut in self._shortcuts.items():
+            shortcut.setEnabled(key not in self._keys.taken)
 
     def _refresh(self, changed: str = "") -> None:
         """Show the state; all of it, or what one field decides."""

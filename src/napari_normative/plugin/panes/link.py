@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from psygnal import Signal
 
 from napari_normative.plugin.planes import Plane, order_for, orientation_for, spatial_axes
 
@@ -72,6 +73,8 @@ class Link:
     clicks : bool
         Whether a click moves the point without panes, too.
     """
+
+    clicked = Signal(tuple)  # world mm (R, A, S) of the point that a click chose
 
     def __init__(self, main: ViewerModel, convention: Callable[[], Convention]) -> None:
         self._main = weakref.ref(main)
@@ -355,6 +358,8 @@ class Link:
                 return
             yield
         self._set_point(position)
+        if (point := self.point_mm) is not None:
+            self.clicked.emit(point)
 
     def _wheel(self, viewer: Any, event: Any) -> None:
         """Step through the slices; with Shift zoom. With one pane the wheel is napari's."""

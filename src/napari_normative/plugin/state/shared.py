@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from napari_normative.plugin.state.keys import KeysState
 from napari_normative.plugin.state.models import ModelsRequests, ModelsState
 from napari_normative.plugin.state.scans import ScansState
 from napari_normative.plugin.state.settings import Settings
@@ -19,9 +20,11 @@ class Shared:
     model_requests : ModelsRequests
     scans : ScansState
     settings : Settings
+    keys : KeysState
     """
 
     models: ModelsState
     model_requests: ModelsRequests
     scans: ScansState
     settings: Settings = field(default_factory=Settings)
+    keys: KeysState = field(default_factory=KeysState)

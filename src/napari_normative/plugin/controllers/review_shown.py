@@ -1,0 +1,110 @@
+"""What the dock "Review" says of a review: rows and lines of words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from napari_normative.core.place import describe_place
+from napari_normative.plugin.state.review import ReviewRow
+from napari_normative.review.records import DECISIONS
+
+if TYPE_CHECKING:
+    from napari_normative.plugin.work.review import Case
+    from napari_normative.review.book import Book
+    from napari_normative.review.reading import Pass, Read
+
+WORDS = {"accept": "accepted", "reject": "rejected", "uncertain": "uncertain", "": "no decision"}
+
+
+def scores_shown(book: Book) -> bool:
+    """Whether scores and others' reads may be seen."""
+    project = book.project
+    return not project.blind or book.reading.submitted or project.role == "adjudicator"
+
+
+def rows(book: Book, at: Pass, case: Case | None) -> tuple[ReviewRow, ...]:
+    """Return the candidates of a pass as rows."""
+    return tuple(_row(book, read, case) for read in at.reads)
+
+
+def _row(book: Book, read: Read, case: Case | None) -> ReviewRow:
+    measured = None if case is None else case.measured.get(read.mask)
+    place = ""
+    if case is not None and measured is not None and measured.centroid_mm is not None:
+        pairs = zip(measured.centroid_mm, case.middle_mm, strict=True)
+        place = describe_place(at - middle for at, middle in pairs)
+    made = book.candidate(read.candidate) if scores_shown(book) else None
+    marks = {"⚑": read.flagged, "✎": read.edited, "＋": read.origin != "model", "↷": read.skipped}
+    return ReviewRow(
+        candidate=read.candidate,
+        number=read.value,
+        decision=read.decision,
+        marks="".join(mark for mark, on in marks.items() if on),
+        volume_ml=0.0 if measured is None else measured.volume_ml,
+        place=place,
+        label=read.label,
+        comment=read.comment,
+        z=None if made is None else made.peak_z,
+        p=None if made is None else made.p,
+        others=_others(book, read),
+    )
+
+
+def _others(book: Book, read: Read) -> str:
+    """Return what readers decided of a candidate that is adjudicated."""
+    said = [earlier for earlier in book.project.reads if earlier.candidate == read.candidate]
+    counts = [(word, sum(e.decision == word for e in said)) for word in (*DECISIONS, "")]
+    return ", ".join(f"{count} {WORDS[word]}" for word, count in counts if count)
+
+
+def headline(book: Book) -> str:
+    """Return what is reviewed, by whom, and how blind."""
+    project = book.project
+    phase = "submitted" if book.reading.submitted else "blind" if project.blind else "scores shown"
+    if project.role == "adjudicator":
+        phase = "adjudication" + (", submitted" if book.reading.submitted else "")
+    return f"{project.title} · {project.reader} · {phase}"
+
+
+def warning(book: Book) -> str:
+    """Return what the reader must know of the file before going on."""
+    lines = list(book.store.notes)
+    if book.store.read_only:
+        holder = book.store.holder
+        lines.insert(0, f"Read only: open elsewhere ({holder})." if holder else "Read only.")
+    return "\n".join(lines)
+
+
+def case_line(book: Book, at: Pass) -> str:
+    """Return which scan of how many; a second look does not show."""
+    numbers = list(book.reading.passes)
+    count = len(at.reads)
+    words = f"{count} candidate{'' if count == 1 else 's'}" if count else "no candidate"
+    flagged = " · ⚑" if at.flagged else ""
+    done = " · done" if at.done else ""
+    return f"Scan {numbers.index(at.number) + 1} of {len(numbers)} · {words}{flagged}{done}"
+
+
+def progress_line(book: Book) -> tuple[str, float]:
+    """Return how far the reader is, in words and as a share."""
+    told = book.reading.progress()
+    line = (
+        f"{told.decided} of {told.candidates} candidates · {told.done} of {told.passes} scans · "
+        f"{_minutes(told.seconds)}"
+    )
+    left = told.candidates - told.decided
+    if told.decided >= 5 and left:
+        line += f" · about {_minutes(told.seconds / told.decided * left)} left"
+    return line, told.decided / told.candidates if told.candidates else 1.0
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def next_numbers(numbers: Sequence[int], number: int) -> tuple[int, ...]:
+    """Return the passes around one: the next two, and the one before."""
+    at = list(numbers).index(number)
+    near = (*numbers[at + 1 : at + 3], *numbers[max(at - 1, 0) : at])
+    return tuple(near)

@@ -1,0 +1,95 @@
+"""The jobs that make reviews and take results out of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_normative.errors import CancelledError
+from napari_normative.plugin.jobs import Cancelled, Progress
+from napari_normative.plugin.models import ModelShelf
+from napari_normative.review.assign import Plan
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """New review files, and a sentence for each scan that is not in them."""
+
+    files: tuple[Path, ...]
+    refused: tuple[str, ...]
+    scans: int
+    candidates: int
+
+
+@dataclass(frozen=True, eq=False)
+class CreateReview:
+    """Make a review of a folder of detections, or of scans, which are compared first.
+
+    Attributes
+    ----------
+    models : ModelShelf
+    model, device : str
+        For scans.
+    source : Path
+    scans : Path
+        Where the scans of detections lie.
+    target : Path
+    readers : tuple of str
+    plan : Plan
+    """
+
+    models: ModelShelf
+    model: str
+    device: str
+    source: Path
+    scans: Path
+    target: Path
+    readers: tuple[str, ...]
+    plan: Plan
+
+    def __call__(self, progress: Progress, cancelled: Cancelled) -> Made:
+        """Do it."""
+        from napari_normative.review.create import create_reviews
+        from napari_normative.review.folders import RECORD, find_detections, gather
+
+        detections, failed = self.source, []
+        if not any(self.source.rglob(RECORD)):
+            detections = self.target / "detections"
+            failed = self._detect(detections, progress, cancelled)
+        progress("looking for the scans", 0.0)
+        found, alone = find_detections(detections, [self.scans])
+        material = gather(found, self.target, refused=[*failed, *alone], progress=progress)
+        if cancelled():
+            raise CancelledError
+        files = create_reviews(self.target, self.readers, material, self.plan)
+        return Made(tuple(files), material.refused, len(material.images), len(material.candidates))
+
+    def _detect(self, out: Path, progress: Progress, cancelled: Cancelled) -> list[str]:
+        from napari_normative.engine.batch import detect_scans
+        from napari_normative.io.folders import expand_scans, name_folders
+
+        model = self.models.load(self.model)
+        jobs = name_folders(expand_scans([self.source], leave_out=self.target))
+        failed = []
+        outcomes = detect_scans(model, jobs, out, device=self.device, cancel=cancelled)
+        for done, made in enumerate(outcomes, start=1):
+            progress(f"compared {made.scan.name}", done / len(jobs))
+            if made.error is not None:
+                failed.append(str(made.error))
+        return failed
+
+
+@dataclass(frozen=True, eq=False)
+class ExportReview:
+    """Write the results of a review file into a folder."""
+
+    review: Path
+    out: Path
+    format: str
+
+    def __call__(self, progress: Progress, cancelled: Cancelled) -> tuple[Path, int, list[str]]:
+        """Return the folder, the number of files, and a sentence for each scan that failed."""
+        from napari_normative.review.export import export_review
+
+        made = export_review(self.review, self.out, self.format, progress=progress)
+        return self.out, len(made.files), list(made.refused)
