@@ -22,6 +22,7 @@ import pytest
 
 from napari_normative.errors import ReviewError
 from napari_normative.review import files
+from napari_normative.review.rows import masks_of_details
 from napari_normative.review.store import Store
 from stored import attack, decide, edited, project
 
@@ -531,8 +532,9 @@ def told_of(path: Path, *, read_only: bool) -> tuple[bool, object]:
         return True, None
 
 
-def masks_in(store: Store) -> list[str]:
-    return [c.mask for c in store.project.candidates] + [store.events()[-1].details["mask"]]
+def masks_in(store: Store) -> set[str]:
+    named = {m for event in store.events() for m in masks_of_details(event.details)}
+    return named | {candidate.mask for candidate in store.project.candidates}
 
 
 def flip(content: bytes, bits: list[int]) -> bytes:
