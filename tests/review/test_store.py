@@ -344,6 +344,17 @@ def test_threads_may_share_a_store(path):
         assert store.verify() == ()
 
 
+def test_a_store_may_be_closed_in_another_thread_than_it_was_opened_in(path):
+    stores = []
+    thread = threading.Thread(target=lambda: stores.append(Store.open(path)))
+    thread.start()
+    thread.join()
+    stores[0].append([decide()])
+    stores[0].close()
+    with Store.open(path) as again:
+        assert not again.read_only
+
+
 # What is no review
 
 

@@ -117,6 +117,30 @@ def test_what_is_appended_on_hearing_of_a_failure_starts_anew(store):
     writer.close()
 
 
+def test_nobody_appends_between_a_failure_and_its_report(store):
+    writer = Writer(store)
+    known = []
+
+    def append():
+        writer.append([decide(2)])
+        known.append(failing.done())
+
+    def report(error):
+        other.start()
+        other.join(0.1)  # it must not get in before the report
+        tell(error)
+
+    other = threading.Thread(target=append)
+    with store._lock:
+        full(store, True)
+        failing = writer.append([large()])
+        tell, failing.set_exception = failing.set_exception, report
+    assert failing.exception(timeout=10).code == "REV-009"
+    other.join(10)
+    assert known == [True]
+    writer.close()
+
+
 def test_an_event_that_cannot_be_stored_fails_alone_when_nothing_waits(store):
     writer = Writer(store)
     wrong = decide(details={"seconds": float("inf")})
