@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import weakref
-from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
 import pytest
-from napari.components import ViewerModel
 
-from napari_normative.plugin.controllers.base import Context
-from napari_normative.plugin.controllers.models import ModelsController
-from napari_normative.plugin.controllers.review import ReviewController
+from desks import desk_for
 from napari_normative.plugin.controllers.review_files import ReviewFilesController
-from napari_normative.plugin.controllers.scans import ScansController
-from napari_normative.plugin.jobs import SynchronousRunner
 from napari_normative.plugin.layers import facts_of
-from napari_normative.plugin.models import ModelShelf
 from napari_normative.review.assign import Plan
 from napari_normative.review.book import Book
 from napari_normative.review.create import create_reviews
@@ -26,31 +18,6 @@ from napari_normative.review.export import export_review
 from napari_normative.review.masks import decode_mask
 from placed import TILTED
 from reviewed import PLACES, material, write_detection
-
-
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    def __init__(self):
-        self.now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
-def desk_for(tmp_path, **kwargs):
-    viewer, notes, runner = ViewerModel(), [], SynchronousRunner()
-    models = ModelsController(ModelShelf(tmp_path / "recent.json"), notes.append)
-    context = Context(
-        weakref.ref(viewer), runner, runner, models, ScansController(viewer), notes.append
-    )
-    clock = Clock()
-    review = ReviewController(context, clock)
-    context.controllers[ReviewController] = review
-    return SimpleNamespace(
-        viewer=viewer, notes=notes, context=context, review=review, state=review.state,
-        requests=review.requests, clock=clock,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")

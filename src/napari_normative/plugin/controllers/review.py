@@ -13,6 +13,7 @@ from napari_normative.plugin.controllers.base import Context
 from napari_normative.plugin.controllers.layout import LayoutController
 from napari_normative.plugin.controllers.review_desk import Desk
 from napari_normative.plugin.controllers.review_edit import Editing
+from napari_normative.plugin.controllers.review_order import ReadingOrder
 from napari_normative.plugin.controllers.review_saving import Saving
 from napari_normative.plugin.jobs import Listener
 from napari_normative.plugin.state.review import ReviewRequests, ReviewState
@@ -46,6 +47,7 @@ class ReviewController:
         self.desk = Desk(context, self._on_failed)
         self.editing = Editing(context, self.desk, self._record, self._on_drawn, self._on_failed)
         self.saving = Saving(context, self.state, self._refresh_blocked)
+        self.order = ReadingOrder(context, self.state)
         self._place: Place | None = None
         self._since = 0.0
         self._sure = False
@@ -101,6 +103,7 @@ class ReviewController:
         self.desk.clear()
         self._place = None
         self.saving.end()
+        self.order.begin(None)
         self.state.is_open = False
         self._refresh()
 
@@ -113,6 +116,7 @@ class ReviewController:
         self.desk.begin(book, shown.scores_shown(book))
         self._layout.state.crosshair = True
         self.saving.begin(book)
+        self.order.begin(book)
         place = book.reading.place or book.reading.after(None, "open") or book.reading.after(None)
         if place is None:
             self._refresh()
@@ -160,7 +164,7 @@ class ReviewController:
                 self._layout.go_to(measured.inside_mm)
         if record and not self._blocked() and place != book.reading.place:
             self._record([NewEvent("open", place.assignment, place.candidate)])
-        near = shown.next_numbers(list(book.reading.passes), place.assignment)
+        near = self.order.upcoming(place.assignment)
         self.desk.keep((place.assignment, *near))
         for number in near[:1]:
             self.desk.fetch(number)
@@ -208,19 +212,14 @@ class ReviewController:
             self._record([event])
             self._since = self._clock()
         self.desk.recolour(self.book.reading.passes[place.assignment].reads)
+        if self.book.reading.passes[place.assignment].done:
+            self.order.learn()
         if self.state.auto_advance or word == "skip":
             self._advance(place)
 
     def _advance(self, place: Place) -> None:
-        """Go to the next that waits for a decision: in this scan, then in the next."""
-        assert self.book is not None
-        reading = self.book.reading
-        reads = reading.passes[place.assignment].reads
-        waiting = [r.candidate for r in reads if not (r.decision or r.skipped)]
-        following = Place(place.assignment, waiting[0]) if waiting else None
-        if following is None:
-            last = Place(place.assignment, reads[-1].candidate if reads else "")
-            following = reading.after(last, "open")
+        """Go to the next that waits for a decision."""
+        following = self.order.following(place)
         if following is None or following == place:
             self.state.note = "Everything is decided. Submit when you are sure."
             if following is None:
@@ -387,7 +386,7 @@ class ReviewController:
         state.edit_blocked = state.decide_blocked or (
             "" if self.desk.labels else "No scan is shown."
         )
-        state.submit_blocked = state.decide_blocked
+        state.submit_blocked = state.rank_blocked = state.decide_blocked
 
     def _on_failed(self, error: NormativeError | None) -> None:
         self.state.loading = ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from napari_normative.core.place import describe_place
@@ -101,10 +100,3 @@ def progress_line(book: Book) -> tuple[str, float]:
 
 def _minutes(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
-
-
-def next_numbers(numbers: Sequence[int], number: int) -> tuple[int, ...]:
-    """Return the passes around one: the next two, and the one before."""
-    at = list(numbers).index(number)
-    near = (*numbers[at + 1 : at + 3], *numbers[max(at - 1, 0) : at])
-    return tuple(near)

@@ -33,6 +33,7 @@ from napari_normative.volume import Mask, Volume
 
 if TYPE_CHECKING:
     from napari_normative.review.book import Book
+    from napari_normative.review.feedback import Reranking
     from napari_normative.review.reading import Read
     from napari_normative.review.records import Image
 
@@ -375,6 +376,19 @@ def _region(masks: Sequence[Mask], scan: Volume) -> Region:
         inside, box = mask_in_box(data)
         measured[digest] = measured_in(inside, [s.start for s in box], scan)
     return Region(tuple(digest for digest, _ in encoded), dict(encoded), measured)
+
+
+@dataclass(frozen=True, eq=False)
+class Rank:
+    """Order what is left of a review by what was decided."""
+
+    book: Book
+
+    def __call__(self, progress: Progress, cancelled: Cancelled) -> Reranking:
+        """Do it."""
+        from napari_normative.review.ranking import rank
+
+        return rank(self.book)
 
 
 def new_id(image: str) -> str:
