@@ -10,16 +10,8 @@ import pytest
 from napari.components import ViewerModel
 
 import napari_normative as nn
-from napari_normative.plugin.layers import (
-    ANOMALY_Z,
-    SCAN,
-    Outputs,
-    detection_layers,
-    facts_of,
-    is_edited,
-    place,
-    spec_of,
-)
+from napari_normative.plugin.layers import ANOMALY_Z, SCAN, facts_of, is_edited, place, spec_of
+from napari_normative.plugin.results import Outputs, detection_layers
 from placed import TILTED, UPRIGHT, made_detection, placed
 
 

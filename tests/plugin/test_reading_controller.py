@@ -16,7 +16,8 @@ from napari_normative.plugin.controllers.anomaly import AnomalyController
 from napari_normative.plugin.controllers.layout import LayoutController
 from napari_normative.plugin.controllers.reading import ReadingController
 from napari_normative.plugin.latest import Latest
-from napari_normative.plugin.layers import SCAN, add_spec, detection_layers, facts_of, spec_of
+from napari_normative.plugin.layers import SCAN, add_spec, facts_of, spec_of
+from napari_normative.plugin.results import detection_layers
 from napari_normative.plugin.session import session_for
 from napari_normative.volume import Volume
 from phantoms import phantom

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_normative.plugin.layers import (
-    SCAN,
-    add_spec,
-    detection_layers,
-    facts_of,
-    origin_of,
-    place,
-    spec_of,
-)
+from napari_normative.plugin.layers import SCAN, add_spec, facts_of, origin_of, place, spec_of
+from napari_normative.plugin.results import detection_layers
 from napari_normative.plugin.session import session_for
 
 if TYPE_CHECKING:

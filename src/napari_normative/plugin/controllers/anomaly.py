@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from napari_normative.errors import NormativeError
 from napari_normative.plugin.controllers.base import Context, JobController
-from napari_normative.plugin.layers import CANDIDATES, Outputs, place
+from napari_normative.plugin.layers import CANDIDATES, place
+from napari_normative.plugin.results import Outputs
 from napari_normative.plugin.sources import geometry_lines
 from napari_normative.plugin.state.anomaly import AnomalyRequests, AnomalyState
 from napari_normative.plugin.viewing import is_open

@@ -339,18 +339,7 @@ class ReviewController:
 
     def _blocked(self) -> str:
         """Return why nothing can be decided now."""
-        book = self.book
-        if book is None:
-            return "Open a review first."
-        if book.store.read_only:
-            return "The review is open for reading only."
-        if book.reading.submitted:
-            return "The review is submitted; its decisions are final."
-        if self.state.not_saved:
-            return "Save what waits first."
-        if self.state.loading:
-            return "The scan is being read."
-        return ""
+        return shown.blocked(self.book, self.state)
 
     def _refuse(self) -> bool:
         reason = self._blocked()
@@ -359,34 +348,13 @@ class ReviewController:
         return bool(reason)
 
     def _refresh(self) -> None:
-        book, state, at = self.book, self.state, self._pass
         self._refresh_blocked()
-        if book is None:
-            state.headline = state.warning = state.case_line = state.progress_line = ""
-            state.rows, state.selected, state.labels = (), "", ()
-            return
-        state.headline, state.warning = shown.headline(book), shown.warning(book)
-        state.progress_line, state.fraction = shown.progress_line(book)
-        if at is not None:
-            case = self.desk.case if self.desk.number == at.number else None
-            state.case_line = shown.case_line(book, at)
-            state.rows = shown.rows(book, at, case)
-        state.selected = self._candidate
+        at = self._pass
+        case = None if at is None or self.desk.number != at.number else self.desk.case
+        shown.show(self.state, self.book, at, case, self._candidate)
 
     def _refresh_blocked(self) -> None:
-        book, state = self.book, self.state
-        state.decide_blocked = self._blocked()
-        reading = None if book is None else book.reading
-        state.undo_blocked = state.decide_blocked or (
-            "" if reading is not None and reading.undoable else "Nothing was decided yet."
-        )
-        state.redo_blocked = state.decide_blocked or (
-            "" if reading is not None and reading.redoable else "Nothing was undone."
-        )
-        state.edit_blocked = state.decide_blocked or (
-            "" if self.desk.labels else "No scan is shown."
-        )
-        state.submit_blocked = state.rank_blocked = state.decide_blocked
+        shown.show_blocked(self.state, self.book, editable=self.desk.labels is not None)
 
     def _on_failed(self, error: NormativeError | None) -> None:
         self.state.loading = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_normative.core.place import describe_place
-from napari_normative.plugin.state.review import ReviewRow
+from napari_normative.plugin.state.review import ReviewRow, ReviewState
 from napari_normative.review.records import DECISIONS
 
 if TYPE_CHECKING:
@@ -20,6 +20,57 @@ def scores_shown(book: Book) -> bool:
     """Whether scores and others' reads may be seen."""
     project = book.project
     return not project.blind or book.reading.submitted or project.role == "adjudicator"
+
+
+def show(
+    state: ReviewState, book: Book | None, at: Pass | None, case: Case | None, candidate: str
+) -> None:
+    """Write what is reviewed, how far it is, and the candidates at hand into the dock's state.
+
+    Parameters
+    ----------
+    state : ReviewState
+    book : Book or None
+    at : Pass or None
+        At hand.
+    case : Case or None
+        Its scan, once it was read.
+    candidate : str
+        That is selected; empty for the scan.
+    """
+    if book is None:
+        state.headline = state.warning = state.case_line = state.progress_line = ""
+        state.rows, state.selected, state.labels = (), "", ()
+        return
+    state.headline, state.warning = headline(book), warning(book)
+    state.progress_line, state.fraction = progress_line(book)
+    if at is not None:
+        state.case_line, state.rows = case_line(book, at), rows(book, at, case)
+    state.selected = candidate
+
+
+def show_blocked(state: ReviewState, book: Book | None, *, editable: bool) -> None:
+    """Write into the dock's state what cannot be done now, and why."""
+    reason = blocked(book, state)
+    undoable = book is not None and book.reading.undoable is not None
+    redoable = book is not None and book.reading.redoable is not None
+    state.decide_blocked = state.submit_blocked = state.rank_blocked = reason
+    state.undo_blocked = reason or ("" if undoable else "Nothing was decided yet.")
+    state.redo_blocked = reason or ("" if redoable else "Nothing was undone.")
+    state.edit_blocked = reason or ("" if editable else "No scan is shown.")
+
+
+def blocked(book: Book | None, state: ReviewState) -> str:
+    """Return why nothing can be decided now; empty when it can."""
+    if book is None:
+        return "Open a review first."
+    if book.store.read_only:
+        return "The review is open for reading only."
+    if book.reading.submitted:
+        return "The review is submitted; its decisions are final."
+    if state.not_saved:
+        return "Save what waits first."
+    return "The scan is being read." if state.loading else ""
 
 
 def rows(book: Book, at: Pass, case: Case | None) -> tuple[ReviewRow, ...]:

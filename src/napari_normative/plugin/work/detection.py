@@ -7,12 +7,9 @@ from typing import TYPE_CHECKING
 
 from napari_normative.errors import CancelledError
 from napari_normative.plugin.jobs import Cancelled, Progress
-from napari_normative.plugin.layers import (
-    LayerSpec,
-    Outputs,
-    detection_layers,
-)
+from napari_normative.plugin.layers import LayerSpec
 from napari_normative.plugin.models import ModelShelf
+from napari_normative.plugin.results import Outputs, detection_layers
 from napari_normative.plugin.sources import Snapshot, mask_on, volume_of
 from napari_normative.plugin.work.samples import require_memory
 
