@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,11 +47,15 @@ DECISION_COLOURS = {
 
 def decision_colours(decisions: Mapping[int, str]) -> Any:
     """Return a colormap for candidates under review, by their value; others are yellow."""
+    return _decision_colours(tuple(sorted(decisions.items())))
+
+
+@lru_cache(maxsize=256)  # one takes 15 ms to make, and few are needed
+def _decision_colours(decisions: tuple[tuple[int, str], ...]) -> Any:
     from napari.utils.colormaps import DirectLabelColormap
 
     colours: dict[int | None, tuple[float, float, float, float]] = {
-        value: DECISION_COLOURS.get(decision, DECISION_COLOURS[""])
-        for value, decision in decisions.items()
+        value: DECISION_COLOURS.get(decision, DECISION_COLOURS[""]) for value, decision in decisions
     }
     colours |= {None: DECISION_COLOURS[""], 0: (0.0, 0.0, 0.0, 0.0)}
     return DirectLabelColormap(color_dict=colours)

@@ -211,21 +211,15 @@ class ReviewController:
             event = NewEvent(word, place.assignment, place.candidate, {"seconds": seconds})  # type: ignore[arg-type]
             self._record([event])
             self._since = self._clock()
-        self.desk.recolour(self.book.reading.passes[place.assignment].reads)
         if self.book.reading.passes[place.assignment].done:
             self.order.learn()
-        if self.state.auto_advance or word == "skip":
-            self._advance(place)
-
-    def _advance(self, place: Place) -> None:
-        """Go to the next that waits for a decision."""
         following = self.order.following(place)
         if following is None or following == place:
             self.state.note = "Everything is decided. Submit when you are sure."
-            if following is None:
-                self._refresh()
-                return
-        self._go(following)
+        if following is not None and (self.state.auto_advance or word == "skip"):
+            self._go(following)
+        else:
+            self._on_drawn()
 
     def _flag(self) -> None:
         at = self._pass

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_normative.errors import NormativeError
 from napari_normative.plugin.controllers.base import Context
+from napari_normative.plugin.controllers.layout import LayoutController
 from napari_normative.plugin.jobs import Listener
 from napari_normative.plugin.layers import REVIEW, SCAN, add_spec, facts_of, update
 from napari_normative.plugin.looks import decision_colours
@@ -40,6 +41,7 @@ class Desk:
         self.case: Case | None = None
         self.number = 0
         self._failed = failed
+        self._board = context.get(LayoutController).board
         self._cases: dict[int, Case] = {}
         self._loading: set[int] = set()
         self._wanted: tuple[int, Callable[[], None]] | None = None
@@ -155,8 +157,9 @@ class Desk:
                 layer = reference()
                 if role not in roles and layer is not None and layer in viewer.layers:
                     viewer.layers.remove(layer)
-            for spec in (*case.specs[:-1], replace(case.specs[-1], data=case.known.copy())):
-                self._place(viewer, spec)
+            with self._board.together():
+                for spec in (*case.specs[:-1], replace(case.specs[-1], data=case.known.copy())):
+                    self._place(viewer, spec)
             self._apply_window(kept, case)
             if selected is not None and selected in viewer.layers:
                 viewer.layers.selection.active = selected

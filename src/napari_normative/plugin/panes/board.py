@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_normative.plugin.panes.contents import PaneContent
 from napari_normative.plugin.panes.link import Link, Pane
 from napari_normative.plugin.panes.marks import Crosshair, Letters
-from napari_normative.plugin.panes.mirror import LayerMirror
+from napari_normative.plugin.panes.mirror import LayerMirror, adapting_once
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -168,6 +168,16 @@ class Board:
                 with self.link.silent():
                     each.model.scene.camera.set_view_direction(*VIEW_3D)
                     each.model.reset_view(reset_camera_angle=False, margin=0.1)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Let all panes follow several changes of the layers once, at the end."""
+        with ExitStack() as held:
+            for each in self._open:
+                held.enter_context(each.mirror.hold())
+            if (viewer := self._viewer()) is not None:
+                held.enter_context(adapting_once(viewer))
+            yield
 
     def refresh(self) -> None:
         """Ask again which layers each pane shows."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,32 @@ WHOLE = [
 """What rebuilds the copy of a layer that is no volume."""
 
 
+@contextmanager
+def adapting_once(viewer: Any) -> Iterator[None]:
+    """Let a viewer adapt its axes to changes of its layers, and slice them, once: at the end.
+
+    Each new array, scale and place of a layer would else do so by itself, 10 ms a time.
+    """
+    layers = list(viewer.layers)
+    # napari has no public way; this is what the viewer connects to each of its layers.
+    adapt = viewer._on_layers_change
+    emitters = [layer.events[name] for layer in layers for name in ("data", "scale", "translate")]
+    with ExitStack() as blocked:
+        for layer in layers:
+            blocked.enter_context(layer._block_refresh())
+        for emitter in emitters:
+            emitter.block(adapt)
+        try:
+            yield
+        finally:
+            for emitter in emitters:
+                emitter.unblock(adapt)
+    adapt()
+    for layer in layers:
+        if layer.visible:
+            layer.refresh(thumbnail=False, highlight=False)
+
+
 class LayerMirror:
     """Copies of a viewer's layers that share its data.
 
@@ -95,6 +122,7 @@ class LayerMirror:
         self._asking = False
         self._refreshing: set[Layer] = set()
         self._view_of: dict[Layer, Any] = {}
+        self._held = False
         self.closed = False
         source.layers.events.inserted.connect(self._on_inserted)
         source.layers.events.removed.connect(self._on_removed)
@@ -111,6 +139,17 @@ class LayerMirror:
     def copy_of(self, layer: Layer) -> Layer | None:
         """Return the copy of a layer; None while it was never shown."""
         return self._copies.get(layer)
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Let the copies follow several changes, and what shows them adapt once, at the end."""
+        self._held = True
+        try:
+            with adapting_once(self._target):
+                yield
+        finally:
+            self._held = False
+        self._placed()
 
     def update(self) -> None:
         """Ask again which layers are shown."""
@@ -225,7 +264,7 @@ class LayerMirror:
         if copy is None:
             return
         setattr(copy, event.type, getattr(event.source, event.type))
-        if event.type in GEOMETRY:
+        if event.type in GEOMETRY and not self._held:
             self._placed()
 
     def _on_data(self, event: Any) -> None:
@@ -235,7 +274,8 @@ class LayerMirror:
             return
         if layer._type_string in {"image", "labels"}:
             copy.data = layer.data
-            self._placed()
+            if not self._held:
+                self._placed()
         else:
             self._on_whole(event)
 
