@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,9 @@ from napari_normative.plugin.layers import (
     signed_spec,
     spec_of,
 )
+from napari_normative.plugin.looks import decision_colours
 from napari_normative.plugin.sources import Snapshot, labels_of
+from napari_normative.plugin.work.plots import LoadPlots
 from napari_normative.review.masks import encode_mask, mask_in_box
 from napari_normative.volume import Mask, Volume
 
@@ -96,7 +99,7 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class OpenReview:
-    """Open a review file."""
+    """Open a review file, and prepare what napari needs to outline candidates."""
 
     path: Path
 
@@ -104,7 +107,12 @@ class OpenReview:
         """Do it."""
         from napari_normative.review.book import Book
 
-        return Book.open(self.path)
+        book = Book.open(self.path)
+        # Otherwise the window would wait for pandas, and for napari to compile its colours: 1 s.
+        LoadPlots()(progress, cancelled)
+        import_module("pandas")
+        decision_colours({1: ""}).map(np.zeros((1, 1), dtype=np.uint8))
+        return book
 
 
 @dataclass(frozen=True, eq=False)
