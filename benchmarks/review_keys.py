@@ -34,7 +34,7 @@ from napari_normative.plugin.session import session_for
 from napari_normative.review.assign import Plan
 from napari_normative.review.book import Book
 from napari_normative.review.create import create_reviews
-from napari_normative.review.folders import find_detections, gather
+from napari_normative.review.material import find_detections, gather
 
 CANDIDATES, EACH, THRESHOLD_Z = 40, 4, 4.0
 KEYS = (Qt.Key.Key_A, Qt.Key.Key_X, Qt.Key.Key_U)

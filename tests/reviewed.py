@@ -12,8 +12,8 @@ from napari_normative.core.segments import measure
 from napari_normative.io.nifti import read_volume, write_volume
 from napari_normative.review.assign import Plan, project_for
 from napari_normative.review.book import Book
-from napari_normative.review.folders import Material, find_detections, gather
 from napari_normative.review.masks import encode_mask
+from napari_normative.review.material import Material, find_detections, gather
 from napari_normative.review.records import NewEvent
 from napari_normative.volume import Volume
 from planted import planted

@@ -84,7 +84,7 @@ def create(
     """
     from napari_normative.review.assign import Plan
     from napari_normative.review.create import add_readers, create_reviews, listed_in, words
-    from napari_normative.review.folders import RECORD, find_detections, gather
+    from napari_normative.review.material import RECORD, find_detections, gather
 
     if add:
         files = add_readers(out, reader)
@@ -237,7 +237,7 @@ def merge(
 ) -> None:
     """Put the reads of one project together; what is disputed becomes a review of its own."""
     from napari_normative.review.combine import adjudication, combine
-    from napari_normative.review.folders import moved
+    from napari_normative.review.material import moved
     from napari_normative.review.store import Store
 
     books = _open_all(reviews)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from napari_normative.errors import ReviewError
-from napari_normative.review.folders import Material
+from napari_normative.review.material import Material
 from napari_normative.review.records import Assignment, Order, Project, utc_now
 
 REPEATED = 0.1

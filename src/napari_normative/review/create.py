@@ -8,7 +8,7 @@ from pathlib import Path
 
 from napari_normative.errors import ReviewError
 from napari_normative.review.assign import Plan, project_for
-from napari_normative.review.folders import Material
+from napari_normative.review.material import Material
 from napari_normative.review.store import Store
 
 SUFFIX = ".review"

@@ -14,7 +14,7 @@ from napari_normative.io.atomic import replace_files
 from napari_normative.io.tables import json_bytes, tsv_bytes
 from napari_normative.io.writing import write_volume
 from napari_normative.review.book import Book
-from napari_normative.review.folders import located
+from napari_normative.review.material import located
 from napari_normative.review.records import Event
 from napari_normative.review.results import Result, ReviewedCase
 

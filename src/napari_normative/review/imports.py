@@ -11,8 +11,8 @@ from napari_normative.core.segments import Segment
 from napari_normative.errors import ReviewError
 from napari_normative.io.names import stem
 from napari_normative.review.book import Book
-from napari_normative.review.folders import read_scan
 from napari_normative.review.masks import encode_mask
+from napari_normative.review.material import read_scan
 from napari_normative.review.reading import Pass
 from napari_normative.review.records import NewEvent
 from napari_normative.volume import Volume

@@ -9,8 +9,8 @@ import numpy as np
 
 from napari_normative.core.segments import Segment, measure
 from napari_normative.review.book import Book
-from napari_normative.review.folders import read_scan
 from napari_normative.review.masks import mask_in_box
+from napari_normative.review.material import read_scan
 from napari_normative.review.reading import Read
 from napari_normative.review.records import Image, Run
 from napari_normative.volume import Volume

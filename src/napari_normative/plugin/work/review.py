@@ -135,7 +135,7 @@ class LoadCase:
 
     def __call__(self, progress: Progress, cancelled: Cancelled) -> Case:
         """Do it."""
-        from napari_normative.review.folders import read_scan
+        from napari_normative.review.material import read_scan
 
         scan = read_scan(self.image, self.book.root)
         if cancelled():
@@ -161,7 +161,7 @@ class LoadCase:
         """Return what the detection left on disk; what is gone is not shown."""
         from napari_normative.errors import NormativeError
         from napari_normative.io.nifti import read_volume
-        from napari_normative.review.folders import located
+        from napari_normative.review.material import located
 
         if not self.image.folder:
             return []

@@ -50,7 +50,7 @@ class CreateReview:
     def __call__(self, progress: Progress, cancelled: Cancelled) -> Made:
         """Do it."""
         from napari_normative.review.create import create_reviews
-        from napari_normative.review.folders import RECORD, find_detections, gather
+        from napari_normative.review.material import RECORD, find_detections, gather
 
         detections, failed = self.source, []
         if not any(self.source.rglob(RECORD)):

@@ -7,8 +7,8 @@ import pytest
 
 from napari_normative.errors import ReviewError
 from napari_normative.io.nifti import read_volume
-from napari_normative.review.folders import find_detections, gather, read_scan
 from napari_normative.review.masks import decode_mask
+from napari_normative.review.material import find_detections, gather, read_scan
 from reviewed import PLACES, material, read_material, write_detection
 
 
