@@ -268,6 +268,7 @@ def test_filters_lead_next_and_before(made):
 
 
 def test_submitting_asks_once_then_ends_reading_and_shows_scores_and_maps(made):
+    made.viewer.scene.camera.zoom = zoom = 3.5
     decide(made, "accept")
     made.requests.submit.emit()
     assert "8 candidates have none" in made.state.note
@@ -280,6 +281,7 @@ def test_submitting_asks_once_then_ends_reading_and_shows_scores_and_maps(made):
     assert all(r.z is not None for r in made.state.rows)
     roles = [facts_of(layer).role for layer in made.viewer.layers]
     assert roles == ["scan", "reconstruction", "anomaly z", "review"]
+    assert made.viewer.scene.camera.zoom == zoom
     decide(made, "reject")
     assert "final" in made.state.note
     assert [e for e, _ in events(made)][-1] == "submit"

@@ -55,6 +55,11 @@ class Desk:
         self.clear()
         self._book, self._maps = book, maps
 
+    def unblind(self) -> None:
+        """Read scans again, with their maps; what is shown stays until then."""
+        self._maps = True
+        self._cases.clear()
+
     def clear(self) -> None:
         """Take the review's layers out of the viewer and let go of its scans."""
         viewer = self.context.viewer()
@@ -161,6 +166,9 @@ class Desk:
                 for spec in (*case.specs[:-1], replace(case.specs[-1], data=case.known.copy())):
                     self._place(viewer, spec)
             self._apply_window(kept, case)
+            labels = self.labels
+            if labels is not None and labels is not viewer.layers[-1]:  # maps came later
+                viewer.layers.move(viewer.layers.index(labels), len(viewer.layers))
             if selected is not None and selected in viewer.layers:
                 viewer.layers.selection.active = selected
             if first:

@@ -45,6 +45,7 @@ class ReviewTable(QTableWidget):
         header.setSectionResizeMode(COLUMNS.index("where"), QHeaderView.ResizeMode.Stretch)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self.itemSelectionChanged.connect(self._on_selection)
 
@@ -82,12 +83,12 @@ class ReviewTable(QTableWidget):
             short_place(row.place) if row.place else "",
             row.label,
             "" if row.z is None else f"{row.z:+.1f}",
-            row.others,
+            _short(row.others),
         )
         right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         for column, words in enumerate(cells):
             item = QTableWidgetItem(words)
-            item.setToolTip("\n".join(filter(None, [row.place, row.comment])))
+            item.setToolTip("\n".join(filter(None, [row.place, row.others, row.comment])))
             if column == COLUMNS.index("decision"):
                 item.setForeground(COLOURS[row.decision])
             if column in {0, COLUMNS.index("ml"), SCORES}:
@@ -105,3 +106,10 @@ class ReviewTable(QTableWidget):
         chosen = self.chosen()
         if len(chosen) == 1:
             self._state.selected = chosen[0]
+
+
+def _short(others: str) -> str:
+    """Return what others decided as signs: ``1 ✓  2 ✗``."""
+    signs = {"accepted": "✓", "rejected": "✗", "uncertain": "?", "no decision": "·"}
+    parts = [part.split(" ", 1) for part in others.split(", ") if part]
+    return "  ".join(f"{count} {signs[word]}" for count, word in parts)
