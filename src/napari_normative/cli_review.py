@@ -124,9 +124,10 @@ def create(
 def status(context: typer.Context, reviews: ReviewsArgument, as_json: JsonOption = False) -> None:
     """Say how far each reader is, and whether anything in the file was changed from outside."""
     from napari_normative.review.book import Book
+    from napari_normative.review.readers import files_in
 
     wrong = 0
-    for path in _files(reviews):
+    for path in files_in(reviews):
         try:
             with Book.open(path, read_only=True) as book:
                 told, problems = book.reading.progress(), book.store.verify()
@@ -236,24 +237,14 @@ def merge(
     quiet: QuietOption = False,
 ) -> None:
     """Put the reads of one project together; what is disputed becomes a review of its own."""
-    from napari_normative.review.combine import adjudication, combine
-    from napari_normative.review.material import moved
-    from napari_normative.review.store import Store
+    from napari_normative.review.readers import adjudicate
 
-    books = _open_all(reviews)
-    try:
-        combined = combine(books)
-        project, masks = adjudication(combined, reader)
-        project = moved(project, books[0].root, out.parent)
-        Store.create(out, project, masks).close()
-    finally:
-        for book in books:
-            book.close()
+    project, compared = adjudicate(reviews, out, reader)
     if not quiet:
-        disputed = sum(unit.disputed for unit in combined.units)
+        disputed = sum(len(a.candidates) for a in project.assignments)
         typer.echo(
-            f"{out}: {disputed} of {len(combined.units)} candidates in {len(project.assignments)} "
-            f"scans are for {project.reader} to decide."
+            f"{out}: {disputed} of {compared} candidates in {len(project.assignments)} scans are "
+            f"for {project.reader} to decide."
         )
 
 
@@ -270,30 +261,14 @@ def agreement(
 
     One file: the reader's agreement with themself on the scans that were read twice.
     """
-    from napari_normative.review.agreement import agreement as measure
-    from napari_normative.review.agreement import disagreements
-    from napari_normative.review.combine import combine, own_repeats
+    from napari_normative.review.readers import compare
 
-    books = _open_all(reviews)
-    try:
-        if len(books) == 1:
-            ratings, dice = own_repeats(books[0])
-        else:
-            combined = combine(books)
-            ratings, dice = combined.ratings(), combined.dice()
-    finally:
-        for book in books:
-            book.close()
-    found, split = measure(ratings, dice), disagreements(ratings)
-    if out is not None:
-        from napari_normative.review.agreement_report import save_agreement_report
-
-        save_agreement_report(out, found, split, {"project": books[0].project.id})
+    made = compare(reviews, out)
     if as_json:
-        typer.echo(found.table().to_json(orient="records"))
+        typer.echo(made.agreement.table().to_json(orient="records"))
     elif not quiet:
-        typer.echo("\n".join(found.lines()))
-        typer.echo(f"{len(split)} of {len(ratings.units)} candidates are disputed. {NOTICE}")
+        typer.echo("\n".join(made.agreement.lines()))
+        typer.echo(f"{made.disputed} of {made.candidates} candidates are disputed. {NOTICE}")
 
 
 def _detect(
@@ -315,28 +290,6 @@ def _detect(
             failed.append(explain(made.error, context, made.scan.name))
             bar.echo(failed[-1], err=True)
     return failed
-
-
-def _files(reviews: list[Path]) -> list[Path]:
-    from napari_normative.review.create import review_files
-
-    return [file for path in reviews for file in (review_files(path) if path.is_dir() else [path])]
-
-
-def _open_all(reviews: list[Path]) -> list[Any]:
-    """Open review files for reading; all or none."""
-    from napari_normative.review.book import Book
-
-    books: list[Book] = []
-    try:
-        for path in _files(reviews):
-            book = Book.open(path, read_only=True)
-            books.append(book)
-    except BaseException:
-        for book in books:
-            book.close()
-        raise
-    return [book for book in books if book.project.role == "reader"] or books
 
 
 def _say_made(files: list[Path], facts: dict[str, Any], quiet: bool, as_json: bool) -> None:

@@ -232,11 +232,11 @@ def test_a_review_is_made_in_the_window(window, qtbot, tmp_path):
     block = dock.files
     block.new.expand(animate=False)
     assert not block.job.run.isEnabled()
-    block.source.line.setText(str(tmp_path / "detections"))
-    block.scans.line.setText(str(tmp_path / "scans"))
-    block.target.line.setText(str(tmp_path / "study"))
+    for name, folder in (("source", "detections"), ("scans", "scans"), ("target", "study")):
+        block.form.paths[name].line.setText(str(tmp_path / folder))
     assert "who reads" in block.job.run_reason.text()
-    block.reader.setText("anna")
+    block.form.reader.setText("anna")
+    qtbot.wait(100)  # for the layout
     qtbot.mouseClick(block.job.run, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: made.state.is_open and not made.state.loading, timeout=20_000)
     assert files.state.error == ""

@@ -13,11 +13,11 @@ from napari_normative.plugin.controllers.review_files import ReviewFilesControll
 from napari_normative.plugin.layers import facts_of
 from napari_normative.review.assign import Plan
 from napari_normative.review.book import Book
-from napari_normative.review.create import create_reviews
+from napari_normative.review.create import add_readers, create_reviews
 from napari_normative.review.export import export_review
 from napari_normative.review.masks import decode_mask
 from placed import TILTED
-from reviewed import PLACES, material, write_detection
+from reviewed import PLACES, decide_all, material, write_detection
 
 
 @pytest.fixture(scope="module")
@@ -409,3 +409,68 @@ def test_what_a_window_holds_is_what_is_exported(made, tmp_path):
     labels = np.asarray(image.dataobj)
     assert set(np.unique(labels)) == {0, 1, 3}
     assert (labels == 1).sum() == stored(made, "case-003-c1")[1].sum()
+
+
+def test_masks_edited_elsewhere_come_back_in_the_window(made, tmp_path):
+    decide(made, "accept", "reject", "accept")
+    export_review(made.path, tmp_path / "out", "labels")
+    path = tmp_path / "out" / "case-003_findings.nii.gz"
+    image = nib.load(path)
+    data = np.asarray(image.dataobj).copy()
+    data[tuple(np.argwhere(data == 1)[:4].T)] = 0
+    data[2:4, 2:4, 2:4] = 9
+    nib.save(nib.Nifti1Image(data, image.affine), path)
+    made.requests.step_case.emit(-1)
+    files = made.context.get(ReviewFilesController)
+    files.requests.import_masks.emit(str(path))
+    assert made.state.note == ""
+    assert stored(made, "case-003-c1")[1].sum() == (data == 1).sum()
+    assert not stored(made, "case-003-c2")[0].edited  # rejected, so not in the file
+    added = next(r for r in made.state.rows if "＋" in r.marks)
+    assert added.volume_ml == pytest.approx(8 * 0.064)
+    np.testing.assert_array_equal(
+        made.review.desk.labels.data == added.number, (data == 9).transpose(2, 1, 0)
+    )
+    files.requests.import_masks.emit(str(tmp_path / "scans" / "sub-00_T1w.nii.gz"))
+    assert "IMP-030" in made.state.note
+
+
+def test_readers_are_compared_and_adjudicated_in_the_window(study, tmp_path):
+    shutil.copytree(study, tmp_path, dirs_exist_ok=True)
+    folder = tmp_path / "study"
+    (ben,) = add_readers(folder, ["ben"])
+    decide_all(folder / "anna.review", lambda c, again: "accept")
+    decide_all(ben, lambda c, again: "reject" if c.endswith("c2") else "accept")
+    made = desk_for(tmp_path)
+    files = made.context.get(ReviewFilesController)
+    files.requests.compare.emit(str(folder))
+    assert files.state.summary.startswith("3 of 9 candidates are disputed.")
+    assert "Krippendorff" in files.state.summary
+    assert (folder / "agreement" / "agreement.html").is_file()
+    assert files.state.adjudicate_blocked == "Say who adjudicates."
+    files.state.reader = "carla"
+    files.requests.adjudicate.emit(str(folder))
+    assert made.state.headline == "strokes · carla · adjudication"
+    assert [(r.candidate[-2:], r.others) for r in made.state.rows] == [
+        ("c2", "1 accepted, 1 rejected")
+    ]
+    decide(made, "accept", "accept", "reject")
+    assert made.state.fraction == 1.0
+    made.review.close()
+
+
+def test_an_assignment_list_says_what_is_read(study, tmp_path):
+    shutil.copytree(study, tmp_path, dirs_exist_ok=True)
+    made = desk_for(tmp_path)
+    files = made.context.get(ReviewFilesController)
+    state = files.state
+    state.source, state.scans = str(tmp_path / "detections"), str(tmp_path / "scans")
+    state.target, state.reader, state.order = str(tmp_path / "new"), "anna", "list"
+    assert state.run_blocked == "Choose the assignment list."
+    state.listed = str(tmp_path / "list.txt")
+    (tmp_path / "list.txt").write_text("sub-01_T1w\n")
+    files.requests.run.emit()
+    assert state.error == ""
+    assert made.state.case_line.startswith("Scan 1 of 1")
+    assert made.state.selected == "case-002-c1"
+    made.review.close()

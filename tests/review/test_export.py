@@ -220,3 +220,30 @@ def test_a_slicer_segmentation_comes_back(review, tmp_path):
     export_review(review, tmp_path / "out", "slicer")
     with Book.open(review) as book:
         assert import_labels(book, "case-001", tmp_path / "out/case-001.seg.nrrd") == 0
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "PIR", "oblique"])
+def test_findings_go_back_to_the_archive_where_they_lay(codes, tmp_path):
+    """SEG and SR of a review, read back with pydicom; the series was written from the scan."""
+    pydicom = pytest.importorskip("pydicom")
+    from dicoms import world, world_of_segment, write_slices
+
+    grid = {"codes": codes, "spacing_mm": (8.0, 8.0, 8.0)}
+    if codes == "oblique":
+        grid |= {"codes": "LAS", "tilt": rotation(0, 20) @ rotation(2, 12)}
+    write_detection(tmp_path, "a", **grid)
+    scan = read_volume(tmp_path / "scans" / "a.nii.gz")
+    write_slices(tmp_path / "series" / "case-001", scan.canonical())
+    (path,) = create_reviews(tmp_path / "s", ["anna"], read_material(tmp_path), Plan(repeats=0))
+    decide_all(path, lambda c, again: "accept")
+    made = export_review(path, tmp_path / "out", "dicom", dicom=tmp_path / "series")
+    assert made.refused == ()
+    labels = read_volume(tmp_path / "detections/a/candidates.nii.gz")
+    for value in (1, 2, 3):
+        found = world_of_segment(tmp_path / "out/case-001_seg.dcm", value)
+        wanted = world(labels.data == value, labels.affine)
+        np.testing.assert_allclose(found, wanted, atol=1e-3)
+    report = pydicom.dcmread(tmp_path / "out/case-001_sr.dcm")
+    assert (
+        report.Modality == "SR" and b"anna" not in (tmp_path / "out/case-001_sr.dcm").read_bytes()
+    )

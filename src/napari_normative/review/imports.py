@@ -51,8 +51,7 @@ def import_labels(book: Book, case: str, path: Path, table: Path | None = None) 
             f"Name one of {', '.join(list(book.images)[:3])}, ….",
         )
     scan = read_scan(book.images[case], book.root)
-    labels, segments = _read(path, table)
-    labels = on_grid(labels, scan)
+    labels, segments = read_regions(path, scan, table)
     events, masks = changes(book, at, labels, segments)
     if events:
         book.record(*events, masks=masks).result()
@@ -86,12 +85,17 @@ def changes(
     return events, masks
 
 
-def _read(path: Path, table: Path | None) -> tuple[Volume, tuple[Segment, ...]]:
+def read_regions(
+    path: Path, scan: Volume, table: Path | None = None
+) -> tuple[Volume, tuple[Segment, ...]]:
+    """Read regions from a file, on the voxels of a scan; see :func:`import_labels`."""
     if path.name.lower().endswith(".nrrd"):
         from napari_normative.io.segnrrd import read_seg_nrrd
 
-        return read_seg_nrrd(path)
-    from napari_normative.io.labelfile import read_labels
+        labels, segments = read_seg_nrrd(path)
+    else:
+        from napari_normative.io.labelfile import read_labels
 
-    beside = path.with_name(f"{stem(path)}.tsv")
-    return read_labels(path, table or (beside if beside.is_file() else None))
+        beside = path.with_name(f"{stem(path)}.tsv")
+        labels, segments = read_labels(path, table or (beside if beside.is_file() else None))
+    return on_grid(labels, scan), segments

@@ -281,6 +281,10 @@ class ReviewController:
     def _edit(self, change: Callable[[], None]) -> None:
         self._settled(lambda: None if self._refuse() else change())
 
+    def take_masks(self, path: str) -> None:
+        """Take the masks of the scan at hand from a file that another program wrote."""
+        self._edit(lambda: self.editing.take(Path(path)))
+
     def _paint(self, mode: str) -> None:
         at = self._pass
         read = None if at is None else at.read(self._candidate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,16 +12,16 @@ from napari_normative.errors import NormativeError
 from napari_normative.plugin.controllers.base import Context
 from napari_normative.plugin.controllers.review_desk import Desk
 from napari_normative.plugin.jobs import Listener, Repeater, Work
-from napari_normative.plugin.work.review import (
-    Case,
+from napari_normative.plugin.work.review import Case, Measured
+from napari_normative.plugin.work.review_masks import (
     Changed,
     Grow,
-    Measured,
     Merge,
     ReadEdit,
     Redraw,
     Region,
     Split,
+    TakeMasks,
     new_id,
 )
 from napari_normative.review.records import NewEvent
@@ -148,6 +149,13 @@ class Editing:
 
         self._run("Merge", Merge(book, case, tuple(read.mask for read in reads)), done)
 
+    def take(self, path: Path) -> None:
+        """Take the masks of the scan from a file."""
+        book, case = self.book, self._desk.case
+        if book is not None and case is not None:
+            work = TakeMasks(book, case, self._desk.number, path)
+            self._run("Import masks", work, lambda taken: self._change(*taken))
+
     def redraw(self) -> None:
         """Show the candidates as the review has them now, if that is not what is shown."""
         book, case, number = self.book, self._desk.case, self._desk.number
@@ -210,7 +218,8 @@ class Editing:
     def _change(self, events: list[NewEvent], region: Region) -> None:
         if self._desk.case is not None:
             self._desk.case.measured |= region.measured
-        self._record(events, dict(region.blobs))
+        if events:
+            self._record(events, dict(region.blobs))
         self.redraw()
 
     def _show(

@@ -7,7 +7,13 @@ from pathlib import Path
 from napari_normative.plugin.controllers.base import Context, JobController
 from napari_normative.plugin.controllers.review import ReviewController
 from napari_normative.plugin.state.review import ReviewFilesRequests, ReviewFilesState
-from napari_normative.plugin.work.review_files import CreateReview, ExportReview, Made
+from napari_normative.plugin.work.review_files import (
+    Adjudicate,
+    CompareReaders,
+    CreateReview,
+    ExportReview,
+    Made,
+)
 from napari_normative.review.assign import Plan
 from napari_normative.review.create import words
 
@@ -26,11 +32,14 @@ class ReviewFilesController(JobController):
         self._review = context.get(ReviewController)
         self.requests.run.connect(self.create)
         self.requests.export.connect(self.export)
-        for name in ("source", "target", "reader", "running"):
+        self.requests.import_masks.connect(self._review.take_masks)
+        self.requests.compare.connect(self.compare)
+        self.requests.adjudicate.connect(self.adjudicate)
+        for name in ("source", "target", "reader", "order", "listed", "running"):
             self.state.events[name].connect(self._refresh)
         context.models.state.events.model.connect(self._refresh)
         self._review.state.events.is_open.connect(self._refresh)
-        self._review.state.events.saved.connect(self._refresh)
+        self._review.state.events.edit_blocked.connect(self._refresh)
         self._refresh()
 
     def create(self) -> None:
@@ -48,16 +57,38 @@ class ReviewFilesController(JobController):
         work = CreateReview(
             models.shelf, models.state.model, models.state.device, source,
             Path(state.scans) if state.scans else source, target, (state.reader,), plan,
+            Path(state.listed) if state.order == "list" else None,
         )  # fmt: skip
         self._start("New review", work, self._on_made)
 
-    def export(self, folder: str) -> None:
+    def export(self, folder: str, series: str = "") -> None:
         """Write the results of the open review into a folder."""
         book, state = self._review.book, self.state
         if book is None or state.running or state.export_blocked:
             return
-        work = ExportReview(book.store.path, Path(folder), state.format)
+        dicom = Path(series) if series else None
+        work = ExportReview(book.store.path, Path(folder), state.format, dicom)
         self._start("Export", work, self._on_exported, self.context.runner)
+
+    def compare(self, folder: str) -> None:
+        """Say how far the readers of the project in a folder agree."""
+        if not self.state.running:
+            work = CompareReaders(Path(folder))
+            self._start("Agreement", work, self._on_compared, self.context.runner)
+
+    def adjudicate(self, folder: str) -> None:
+        """Make the review of what the readers of the project in a folder dispute, and open it."""
+        state = self.state
+        if not state.running and not state.adjudicate_blocked:
+            work = Adjudicate(Path(folder), state.reader.strip())
+            self._start("Adjudication", work, self._on_adjudication, self.context.runner)
+
+    def _on_compared(self, lines: tuple[str, ...]) -> None:
+        self._finish("\n".join(lines))
+
+    def _on_adjudication(self, path: Path) -> None:
+        self._finish(f"{path.name} was made.")
+        self._review.open(str(path))
 
     def _on_made(self, made: Made) -> None:
         lines = [f"{made.scans} scans with {made.candidates} candidates.", *made.refused]
@@ -77,10 +108,13 @@ class ReviewFilesController(JobController):
             reason = "Choose a folder for the review."
         elif not state.reader.strip():
             reason = "Say who reads."
+        elif state.order == "list" and not state.listed:
+            reason = "Choose the assignment list."
         elif not self.context.models.state.model:
             reason = "Choose a model first."
         state.run_blocked = reason
-        book = self._review.book
-        state.export_blocked = (
-            "Open a review first." if book is None else "Wait for the job." if state.running else ""
-        )
+        busy = "Wait for the job." if state.running else ""
+        state.compare_blocked = busy
+        state.adjudicate_blocked = busy or ("" if state.reader.strip() else "Say who adjudicates.")
+        state.export_blocked = busy if self._review.book is not None else "Open a review first."
+        state.import_blocked = busy or self._review.state.edit_blocked

@@ -1,11 +1,12 @@
-"""Opening, making and exporting reviews."""
+"""Opening and making reviews, comparing readers, taking results out and masks in."""
 
 from __future__ import annotations
 
-from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
-from napari_normative.plugin.docks.files import COHORTS, RESULTS, ask_file, ask_folder
+from napari_normative.plugin.docks.files import RESULTS, ask_file, ask_folder
+from napari_normative.plugin.docks.review_new import NewReviewForm
 from napari_normative.plugin.docks.widgets import (
     JobBlock,
     bind,
@@ -13,13 +14,11 @@ from napari_normative.plugin.docks.widgets import (
     combo,
     enable,
     fill,
-    form,
     pick,
     watch,
 )
 from napari_normative.plugin.state.review import (
     FORMATS,
-    ORDERS,
     ReviewFilesRequests,
     ReviewFilesState,
     ReviewRequests,
@@ -27,12 +26,17 @@ from napari_normative.plugin.state.review import (
 )
 from napari_normative.plugin.state.settings import Settings
 
-PATTERNS = "Reviews (*.review)"
-CREATE_TIP = "Scans are compared with the chosen model first; detections are taken as they are"
+REVIEWS, REGIONS = "Reviews (*.review)", "Labels (*.nii *.nii.gz *.nrrd)"
+CREATE = "Scans are compared with the chosen model first; detections are taken as they are"
+CLOSE = "Close the review; everything is saved"
+EXPORT = "Write the findings into a folder"
+IMPORT = "Take the masks of this scan from labels that another program edited"
+COMPARE = "How far the readers of a project agree; a report goes into its folder"
+ADJUDICATE = "Make a review of what the readers of a project dispute, and open it"
 
 
 class ReviewFilesBlock(QWidget):
-    """Open and close; below it, folded, a new review and exports.
+    """Open and close; below it, folded, a new review, readers, export and import.
 
     Parameters
     ----------
@@ -55,22 +59,17 @@ class ReviewFilesBlock(QWidget):
         self._review, self._requests = review, requests
         self._state, self._file_requests, self._settings = state, file_requests, settings
         self.open = button("Open…", "Open a review file and go on where you stopped")
-        self.close_review = button("Close", "Close the review; everything is saved")
-        self.source = _Path("Folder of detections, or of scans")
-        self.scans = _Path("Where the scans of the detections lie, if not in the same folder")
-        self.target = _Path("A new folder: the review file goes there")
-        self.reader = QLineEdit()
-        self.reader.setPlaceholderText("Your name; it stays in your file")
-        self.reader.setToolTip("Names your file. Exports carry a code instead")
-        self.order = combo("In which order scans and candidates are read")
-        self.blind = QCheckBox("Hide scores until I submit")
-        self.blind.setToolTip("z, p, maps and others' decisions are hidden while you read")
-        self.words = QLineEdit()
-        self.words.setPlaceholderText("Labels, separated by commas; may be empty")
-        self.words.setToolTip("Words that a finding may be given, such as: infarct, haemorrhage")
-        self.job = JobBlock(state, file_requests, "Make and open", CREATE_TIP)
-        self.format = combo("What to write; nothing of it names files, paths or readers")
-        self.export = button("Export…", "Write the findings into a folder")
+        self.close_review = button("Close", CLOSE)
+        self.job = JobBlock(state, file_requests, "Make and open", CREATE)
+        self.form = NewReviewForm(state, settings, self.job.run)
+        self.compare = button("Agreement…", COMPARE)
+        self.adjudicator = QLineEdit()
+        self.adjudicator.setPlaceholderText("Who adjudicates")
+        self.adjudicator.setToolTip("Your name; it stays in the file of the adjudication")
+        self.adjudicate = button("Adjudicate…", ADJUDICATE)
+        self.format = combo("What to write; scans and readers go by codes")
+        self.export = button("Export…", EXPORT)
+        self.import_masks = button("Import masks…", IMPORT)
         self._lay_out()
         self._connect()
         watch(self, state, self._refresh)
@@ -83,82 +82,70 @@ class ReviewFilesBlock(QWidget):
         top.addWidget(self.open)
         top.addWidget(self.close_review)
         column.addLayout(top)
-        new, out = QWidget(), QWidget()
-        rows = form()
-        new.setLayout(rows)
-        for label, field in (
-            ("From", self.source), ("Scans in", self.scans), ("Into", self.target),
-            ("Reader", self.reader), ("Order", self.order), ("Labels", self.words),
-        ):  # fmt: skip
-            rows.addRow(label, field)
-        rows.addRow(self.blind)
-        rows.addRow(self.job)
-        take = QHBoxLayout(out)
-        take.setContentsMargins(0, 0, 0, 0)
-        take.addWidget(self.format, stretch=1)
-        take.addWidget(self.export)
-        self.new = QCollapsible("New review")
-        self.new.toggleButton().setToolTip("Make a review of detections, or of scans")
-        self.new.addWidget(new)
-        self.exports = QCollapsible("Export")
-        self.exports.toggleButton().setToolTip("Labels, tables, BIDS, Slicer; more on the terminal")
-        self.exports.addWidget(out)
-        column.addWidget(self.new)
-        column.addWidget(self.exports)
+        readers, results = QWidget(), QWidget()
+        pair, grid = QGridLayout(readers), QGridLayout(results)
+        pair.addWidget(self.compare, 0, 0, 1, 2)
+        pair.addWidget(self.adjudicator, 1, 0)
+        pair.addWidget(self.adjudicate, 1, 1)
+        grid.addWidget(self.format, 0, 0, 1, 2)
+        grid.addWidget(self.export, 1, 0)
+        grid.addWidget(self.import_masks, 1, 1)
+        self.new = _folded("New review", "Make a review of detections, or of scans", self.form)
+        self.readers = _folded("Readers", "Agreement of several readers, adjudication", readers)
+        self.results = _folded("Export and import", "Findings for other programs", results)
+        for block in (self.new, self.readers, self.results, self.job):
+            column.addWidget(block)
 
     def _connect(self) -> None:
-        state = self._state
+        state, requests = self._state, self._file_requests
         self.open.clicked.connect(self._open)
         self.close_review.clicked.connect(lambda: self._requests.close.emit())
-        for name in ("source", "scans", "target"):
-            field = getattr(self, name)
-            field.browse.clicked.connect(lambda *_, name=name: self._choose(name))
-            bind(state, name, field.line.textChanged)
-        bind(state, "reader", self.reader.textChanged)
-        bind(state, "words", self.words.textChanged)
-        bind(state, "blind", self.blind.toggled)
-        pick(state, "order", self.order)
-        pick(state, "format", self.format)
+        self.compare.clicked.connect(lambda: self._in_project(requests.compare))
+        self.adjudicate.clicked.connect(lambda: self._in_project(requests.adjudicate))
         self.export.clicked.connect(self._export)
+        self.import_masks.clicked.connect(self._import)
+        bind(state, "reader", self.adjudicator.textChanged)
+        pick(state, "format", self.format)
 
     def _open(self) -> None:
-        if path := ask_file(self, self._settings, RESULTS, "Open a review", PATTERNS):
+        if path := ask_file(self, self._settings, RESULTS, "Open a review", REVIEWS):
             self._requests.open.emit(path)
 
-    def _choose(self, name: str) -> None:
-        kind = RESULTS if name == "target" else COHORTS
-        if path := ask_folder(self, self._settings, kind, "Choose a folder"):
-            setattr(self._state, name, path)
+    def _in_project(self, request: object) -> None:
+        if path := ask_folder(self, self._settings, RESULTS, "Folder of the readers' reviews"):
+            request.emit(path)  # type: ignore[attr-defined]
 
     def _export(self) -> None:
+        series = ""
+        if self._state.format == "dicom":
+            series = ask_folder(self, self._settings, RESULTS, "Folder of the source series")
+            if not series:
+                return
         if path := ask_folder(self, self._settings, RESULTS, "Export into"):
-            self._file_requests.export.emit(path)
+            self._file_requests.export.emit(path, series)
+
+    def _import(self) -> None:
+        if path := ask_file(self, self._settings, RESULTS, "Import masks", REGIONS):
+            self._file_requests.import_masks.emit(path)
 
     def _refresh(self, changed: str = "") -> None:
         state = self._state
-        for name in ("source", "scans", "target"):
-            field = getattr(self, name).line
-            if field.text() != getattr(state, name):
-                field.setText(getattr(state, name))
-        fill(self.order, ORDERS, state.order)
         fill(self.format, FORMATS, state.format)
-        self.blind.setChecked(state.blind)
+        if self.adjudicator.text() != state.reader:
+            self.adjudicator.setText(state.reader)
         closed = "" if self._review.is_open else "No review is open."
-        enable(self.close_review, "Close the review; everything is saved", closed)
-        enable(self.export, "Write the findings into a folder", state.export_blocked)
-        self.exports.setVisible(self._review.is_open)
+        enable(self.close_review, CLOSE, closed)
+        enable(self.compare, COMPARE, state.compare_blocked)
+        enable(self.adjudicate, ADJUDICATE, state.adjudicate_blocked)
+        enable(self.export, EXPORT, state.export_blocked)
+        enable(self.import_masks, IMPORT, state.import_blocked)
+        self.results.setVisible(self._review.is_open)
+        # Why no review can be made matters to who is about to make one.
+        self.job.run_reason.setVisible(self.new.isExpanded() and bool(state.run_blocked))
 
 
-class _Path(QWidget):
-    """A line for a path, and a button that asks for it."""
-
-    def __init__(self, tip: str) -> None:
-        super().__init__()
-        self.line = QLineEdit()
-        self.line.setToolTip(tip)
-        self.browse = button("…", tip)
-        self.browse.setFixedWidth(30)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.line, stretch=1)
-        row.addWidget(self.browse)
+def _folded(title: str, tip: str, inside: QWidget) -> QCollapsible:
+    made = QCollapsible(title)
+    made.toggleButton().setToolTip(tip)
+    made.addWidget(inside)
+    return made

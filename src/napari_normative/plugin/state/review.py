@@ -22,6 +22,7 @@ SHOWS = (
 ORDERS = (
     Choice("random", "At random, another order for each reader"),
     Choice("evidence", "Strongest evidence first"),
+    Choice("list", "As an assignment list says"),
 )
 FORMATS = (
     Choice("labels", "NIfTI labels with a lookup table"),
@@ -30,6 +31,7 @@ FORMATS = (
     Choice("slicer", "3D Slicer: segmentation and markups"),
     Choice("masks", "Masks of the findings, for training"),
     Choice("cases", "Table of cases, for evaluate"),
+    Choice("dicom", "DICOM SEG and SR, with the source series"),
 )
 
 
@@ -169,7 +171,7 @@ class ReviewRequests:
 
 @dataclass
 class ReviewFilesState(JobState):
-    """Making reviews, and taking results out of them.
+    """Making reviews, comparing readers, and taking results out.
 
     Attributes
     ----------
@@ -180,17 +182,16 @@ class ReviewFilesState(JobState):
     target : str
         Folder of the new review.
     reader : str
+        Who reads, or adjudicates.
     order : str
+    listed : str
+        File that says which scans, for the order ``list``.
     blind : bool
     words : str
         Label set, separated by commas.
     format : str
         Of an export.
-    dicom : str
-        Folder of the source series.
-    export_blocked : str
-    made : str
-        The review file that was made last.
+    export_blocked, import_blocked, compare_blocked, adjudicate_blocked : str
     """
 
     source: str = ""
@@ -198,15 +199,20 @@ class ReviewFilesState(JobState):
     target: str = ""
     reader: str = ""
     order: str = "random"
+    listed: str = ""
     blind: bool = True
     words: str = ""
     format: str = "labels"
     export_blocked: str = "Open a review first."
-    made: str = ""
+    import_blocked: str = "Open a review first."
+    compare_blocked: str = ""
+    adjudicate_blocked: str = "Say who adjudicates."
 
 
 class ReviewFilesRequests(JobRequests):
     """What the dock asks for around files; ``run`` makes a review."""
 
-    export = Signal(str)  # folder
-    agree = Signal(tuple)  # paths of reviews
+    export = Signal(str, str)  # folder, and folder of the source series for DICOM
+    import_masks = Signal(str)  # path of labels of the scan at hand
+    compare = Signal(str)  # folder of a project
+    adjudicate = Signal(str)  # folder of a project

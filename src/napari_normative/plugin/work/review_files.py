@@ -10,6 +10,9 @@ from napari_normative.plugin.jobs import Cancelled, Progress
 from napari_normative.plugin.models import ModelShelf
 from napari_normative.review.assign import Plan
 
+REPORT = "agreement"
+ADJUDICATION = "adjudication.review"
+
 
 @dataclass(frozen=True, eq=False)
 class Made:
@@ -36,6 +39,8 @@ class CreateReview:
     target : Path
     readers : tuple of str
     plan : Plan
+    listed : Path or None
+        Assignment list.
     """
 
     models: ModelShelf
@@ -46,12 +51,14 @@ class CreateReview:
     target: Path
     readers: tuple[str, ...]
     plan: Plan
+    listed: Path | None = None
 
     def __call__(self, progress: Progress, cancelled: Cancelled) -> Made:
         """Do it."""
-        from napari_normative.review.create import create_reviews
+        from napari_normative.review.create import create_reviews, listed_in
         from napari_normative.review.material import RECORD, find_detections, gather
 
+        names = () if self.listed is None else listed_in(self.listed)
         detections, failed = self.source, []
         if not any(self.source.rglob(RECORD)):
             detections = self.target / "detections"
@@ -61,7 +68,7 @@ class CreateReview:
         material = gather(found, self.target, refused=[*failed, *alone], progress=progress)
         if cancelled():
             raise CancelledError
-        files = create_reviews(self.target, self.readers, material, self.plan)
+        files = create_reviews(self.target, self.readers, material, self.plan, listed=names)
         return Made(tuple(files), material.refused, len(material.images), len(material.candidates))
 
     def _detect(self, out: Path, progress: Progress, cancelled: Cancelled) -> list[str]:
@@ -86,10 +93,48 @@ class ExportReview:
     review: Path
     out: Path
     format: str
+    dicom: Path | None
 
     def __call__(self, progress: Progress, cancelled: Cancelled) -> tuple[Path, int, list[str]]:
         """Return the folder, the number of files, and a sentence for each scan that failed."""
         from napari_normative.review.export import export_review
 
-        made = export_review(self.review, self.out, self.format, progress=progress)
+        made = export_review(
+            self.review, self.out, self.format, dicom=self.dicom, progress=progress
+        )
         return self.out, len(made.files), list(made.refused)
+
+
+@dataclass(frozen=True, eq=False)
+class CompareReaders:
+    """Say how far the readers of a project agree, and write a report beside their files."""
+
+    folder: Path
+
+    def __call__(self, progress: Progress, cancelled: Cancelled) -> tuple[str, ...]:
+        """Return the figures in lines."""
+        from napari_normative.review.agreement import ALL
+        from napari_normative.review.readers import compare
+
+        out = self.folder / REPORT
+        made = compare([self.folder], out)
+        rows = [row for row in made.agreement.rows if row.readers == ALL]
+        lines = [f"{row.figure}: {row.in_words()}" for row in rows]
+        disputed = f"{made.disputed} of {made.candidates} candidates are disputed."
+        return (disputed, *lines, f"Report: {out.name}/agreement.html")
+
+
+@dataclass(frozen=True, eq=False)
+class Adjudicate:
+    """Make the review of what the readers of a project dispute."""
+
+    folder: Path
+    reader: str
+
+    def __call__(self, progress: Progress, cancelled: Cancelled) -> Path:
+        """Return its file."""
+        from napari_normative.review.readers import adjudicate
+
+        out = self.folder / ADJUDICATION
+        adjudicate([self.folder], out, self.reader)
+        return out
