@@ -211,7 +211,9 @@ def import_(
     context: typer.Context,
     review: ReviewArgument,
     case: Annotated[str, typer.Argument(help="Code of the scan, such as case-001.")],
-    labels: Annotated[Path, typer.Argument(help="NIfTI labels, or a .seg.nrrd of 3D Slicer.")],
+    labels: Annotated[
+        Path, typer.Argument(help="NIfTI labels, a .seg.nrrd, or a DICOM SEG (.dcm).")
+    ],
     table: Annotated[
         Path | None, typer.Option(help="Lookup table; the .tsv beside the labels unless given.")
     ] = None,

@@ -133,7 +133,7 @@ def test_what_cannot_be_is_refused_and_changes_nothing():
     for wrong in (
         did("accept", "nobody"), did("accept", "case-1-c1", 9), did("accept"),
         did("add", "case-1-c1", mask="m", value=4), NewEvent("undo", reverts="x"),
-        did("accept", "case-2-c1", 1),
+        did("accept", "case-2-c1", 1), did("diagnose", "case-1-c1"),
     ):  # fmt: skip
         with pytest.raises(ReviewError, match="REV-020"):
             reading.apply(wrong)

@@ -243,6 +243,8 @@ def test_findings_go_back_to_the_archive_where_they_lay(codes, tmp_path):
         found = world_of_segment(tmp_path / "out/case-001_seg.dcm", value)
         wanted = world(labels.data == value, labels.affine)
         np.testing.assert_allclose(found, wanted, atol=1e-3)
+    with Book.open(path) as book:  # and it comes back as it went
+        assert import_labels(book, "case-001", tmp_path / "out/case-001_seg.dcm") == 0
     report = pydicom.dcmread(tmp_path / "out/case-001_sr.dcm")
     assert (
         report.Modality == "SR" and b"anna" not in (tmp_path / "out/case-001_sr.dcm").read_bytes()

@@ -30,7 +30,8 @@ def import_labels(book: Book, case: str, path: Path, table: Path | None = None) 
     case : str
         Code of the scan.
     path : Path
-        NIfTI labels, or a 3D Slicer segmentation (``.seg.nrrd``), on the scan's voxels.
+        NIfTI labels, a 3D Slicer segmentation (``.seg.nrrd``) or a DICOM SEG (``.dcm``), on the
+        scan's voxels.
     table : Path, optional
         Lookup table of NIfTI labels; the ``.tsv`` beside them unless given.
 
@@ -93,6 +94,10 @@ def read_regions(
         from napari_normative.io.segnrrd import read_seg_nrrd
 
         labels, segments = read_seg_nrrd(path)
+    elif path.name.lower().endswith(".dcm"):
+        from napari_normative.io.dicom import read_seg
+
+        labels, segments = read_seg(path, scan)
     else:
         from napari_normative.io.labelfile import read_labels
 

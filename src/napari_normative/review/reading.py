@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from napari_normative.errors import ReviewError
-from napari_normative.review.records import DECISIONS, Action, NewEvent, Project
+from napari_normative.review.records import ACTIONS, DECISIONS, Action, NewEvent, Project
 
 Origin = Literal["model", "added", "split"]
 Show = Literal["all", "open", "accept", "reject", "uncertain", "skipped", "flagged", "edited"]
@@ -194,6 +194,8 @@ class Reading:
 
     def check(self, event: NewEvent) -> None:
         """Raise ReviewError unless the event can follow what is there."""
+        if event.action not in ACTIONS:
+            raise _misfit(f"there is no action {event.action!r}")
         if self.submitted and event.action != "open":
             raise _misfit("the review is submitted, and its decisions are final")
         if event.action in {"undo", "redo"}:

@@ -26,7 +26,7 @@ from napari_normative.plugin.state.review import (
 )
 from napari_normative.plugin.state.settings import Settings
 
-REVIEWS, REGIONS = "Reviews (*.review)", "Labels (*.nii *.nii.gz *.nrrd)"
+REVIEWS, REGIONS = "Reviews (*.review)", "Labels (*.nii *.nii.gz *.nrrd *.dcm)"
 CREATE = "Scans are compared with the chosen model first; detections are taken as they are"
 CLOSE = "Close the review; everything is saved"
 EXPORT = "Write the findings into a folder"
