@@ -31,6 +31,7 @@ class Book:
         self.images = {image.id: image for image in self.project.images}
         self._writer = None if store.read_only else Writer(store)
         self._waiting: deque[Batch] = deque()
+        self._last: Future[tuple[Event, ...]] | None = None
 
     @classmethod
     def open(cls, path: str | Path, *, read_only: bool = False) -> Self:
@@ -92,7 +93,12 @@ class Book:
         return self._write(self._waiting[-1])
 
     def save_again(self) -> Future[tuple[Event, ...]] | None:
-        """Save what could not be saved, in its order; the future is of the last. None: nothing."""
+        """Save what could not be saved, in its order; the future is of the last.
+
+        None while something is on the way: it may succeed, and must not be stored twice.
+        """
+        if self._last is not None and not self._last.done():
+            return None
         done = [self._write(batch) for batch in list(self._waiting)]
         return done[-1] if done else None
 
@@ -111,7 +117,7 @@ class Book:
 
     def _write(self, batch: Batch) -> Future[tuple[Event, ...]]:
         assert self._writer is not None
-        future = self._writer.append(*batch)
+        future = self._last = self._writer.append(*batch)
 
         def settled(done: Future[tuple[Event, ...]]) -> None:
             if done.exception() is None and batch in self._waiting:
