@@ -14,8 +14,8 @@ from qtpy.QtCore import Qt
 
 from napari_normative.errors import CancelledError
 from napari_normative.io.nifti import write_volume
+from napari_normative.layers.spec import facts_of
 from napari_normative.plugin.controllers.anomaly import AnomalyController
-from napari_normative.plugin.layers import facts_of
 from napari_normative.plugin.panels import AnomalyMap
 from napari_normative.plugin.session import session_for
 from phantoms import phantom

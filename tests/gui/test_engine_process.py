@@ -17,9 +17,9 @@ import pytest
 from engine_work import Double, Fail, Foreign, Unknown, Wait
 from napari_normative.errors import VolumeFileError
 from napari_normative.io.nifti import write_volume
+from napari_normative.layers.spec import facts_of
 from napari_normative.plugin.controllers.anomaly import AnomalyController
 from napari_normative.plugin.jobs import Listener
-from napari_normative.plugin.layers import facts_of
 from napari_normative.plugin.process import ProcessRunner
 from napari_normative.plugin.session import session_for
 from phantoms import phantom

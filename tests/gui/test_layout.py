@@ -15,9 +15,13 @@ from qtpy.QtWidgets import QApplication
 from vispy.gloo.glir import JUST_DELETED
 
 import napari_normative as nn
+from napari_normative.layers.spec import (
+    SCAN,
+    spec_of,
+)
 from napari_normative.plugin.controllers.layout import LayoutController
 from napari_normative.plugin.docks.layout_row import LayoutRow
-from napari_normative.plugin.layers import SCAN, add_spec, spec_of
+from napari_normative.plugin.layers import add_spec
 from napari_normative.plugin.session import session_for
 from napari_normative.volume import Volume
 from phantoms import phantom

@@ -10,13 +10,20 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_normative.errors import PreprocessError
+from napari_normative.layers.spec import (
+    CANDIDATES,
+    MASK,
+    SCAN,
+    facts_of,
+    spec_of,
+)
 from napari_normative.plugin.controllers.anomaly import AnomalyController
 from napari_normative.plugin.controllers.base import Context
 from napari_normative.plugin.controllers.candidates import CandidatesController
 from napari_normative.plugin.controllers.models import ModelsController
 from napari_normative.plugin.controllers.scans import ScansController
 from napari_normative.plugin.jobs import SynchronousRunner
-from napari_normative.plugin.layers import CANDIDATES, MASK, SCAN, add_spec, facts_of, spec_of
+from napari_normative.plugin.layers import add_spec
 from napari_normative.plugin.models import ModelShelf
 from phantoms import phantom
 

@@ -10,12 +10,16 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_normative.errors import CancelledError, PreprocessError
+from napari_normative.layers.spec import (
+    SCAN,
+    spec_of,
+)
 from napari_normative.plugin.controllers.anomaly import AnomalyController
 from napari_normative.plugin.controllers.base import Context
 from napari_normative.plugin.controllers.models import ModelsController
 from napari_normative.plugin.controllers.scans import ScansController
 from napari_normative.plugin.jobs import SynchronousRunner
-from napari_normative.plugin.layers import SCAN, add_spec, spec_of
+from napari_normative.plugin.layers import add_spec
 from napari_normative.plugin.state.common import Choice
 from placed import UPRIGHT, made_detection, placed
 

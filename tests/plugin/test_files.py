@@ -13,9 +13,9 @@ from napari.utils.notifications import notification_manager
 from npe2 import PluginManager
 
 from napari_normative.errors import OutputError, VolumeFileError
+from napari_normative.layers.spec import facts_of
 from napari_normative.plugin.commands import get_reader
 from napari_normative.plugin.files import open_file
-from napari_normative.plugin.layers import facts_of
 from placed import SIGNED_ORDERS, TILTED, UPRIGHT, axis_affine, field
 
 PLUGIN = "napari-normative"

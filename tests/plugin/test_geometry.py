@@ -7,7 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_normative.plugin.geometry import display_grid, from_display, to_display
+from napari_normative.layers.grid import (
+    display_grid,
+    from_display,
+    to_display,
+)
 from napari_normative.volume import Volume
 from placed import SIGNED_ORDERS, axis_affine, field, placed, rotation
 

@@ -11,6 +11,12 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_normative.errors import NormativeError
+from napari_normative.layers.spec import (
+    LABELS,
+    SCAN,
+    facts_of,
+    spec_of,
+)
 from napari_normative.plugin.controllers import getting_started
 from napari_normative.plugin.controllers.anomaly import AnomalyController
 from napari_normative.plugin.controllers.base import Context
@@ -20,7 +26,6 @@ from napari_normative.plugin.controllers.models import ModelsController
 from napari_normative.plugin.controllers.samples import SamplesController
 from napari_normative.plugin.controllers.scans import ScansController
 from napari_normative.plugin.jobs import SynchronousRunner
-from napari_normative.plugin.layers import LABELS, SCAN, facts_of, spec_of
 from napari_normative.plugin.models import ModelShelf
 from napari_normative.plugin.state.getting_started import LIMIT_LINES
 from napari_normative.plugin.work.getting_started import MakeSample

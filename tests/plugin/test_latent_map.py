@@ -15,6 +15,10 @@ from napari.layers import Layer
 
 from napari_normative.core.attribution import SAME
 from napari_normative.engine import layout
+from napari_normative.layers.spec import (
+    facts_of,
+    origin_of,
+)
 from napari_normative.plugin import models as shelf_module
 from napari_normative.plugin.controllers.base import Context
 from napari_normative.plugin.controllers.latent_map import LatentMapController
@@ -23,7 +27,6 @@ from napari_normative.plugin.controllers.scans import ScansController
 from napari_normative.plugin.controllers.scatter import colouring, columns_of, first_column
 from napari_normative.plugin.files import open_file
 from napari_normative.plugin.jobs import SynchronousRunner
-from napari_normative.plugin.layers import facts_of, origin_of
 from napari_normative.plugin.models import ModelShelf
 
 

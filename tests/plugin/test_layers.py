@@ -10,8 +10,18 @@ import pytest
 from napari.components import ViewerModel
 
 import napari_normative as nn
-from napari_normative.plugin.layers import ANOMALY_Z, SCAN, facts_of, is_edited, place, spec_of
-from napari_normative.plugin.results import Outputs, detection_layers
+from napari_normative.engine.detection_layers import (
+    Outputs,
+    detection_layers,
+)
+from napari_normative.layers.spec import (
+    ANOMALY_Z,
+    SCAN,
+    facts_of,
+    is_edited,
+    spec_of,
+)
+from napari_normative.plugin.layers import place
 from placed import TILTED, UPRIGHT, made_detection, placed
 
 

@@ -10,14 +10,19 @@ from napari.components import ViewerModel
 from scipy import ndimage
 
 from napari_normative.core.place import coordinates
+from napari_normative.engine.detection_layers import detection_layers
 from napari_normative.errors import NormativeError
+from napari_normative.layers.spec import (
+    SCAN,
+    facts_of,
+    spec_of,
+)
 from napari_normative.plugin import models
 from napari_normative.plugin.controllers.anomaly import AnomalyController
 from napari_normative.plugin.controllers.layout import LayoutController
 from napari_normative.plugin.controllers.reading import ReadingController
 from napari_normative.plugin.latest import Latest
-from napari_normative.plugin.layers import SCAN, add_spec, facts_of, spec_of
-from napari_normative.plugin.results import detection_layers
+from napari_normative.plugin.layers import add_spec
 from napari_normative.plugin.session import session_for
 from napari_normative.volume import Volume
 from phantoms import phantom

@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
-from napari_normative.plugin.layers import SCAN, add_spec, spec_of
+from napari_normative.engine.detection_layers import detection_layers
+from napari_normative.layers.spec import (
+    SCAN,
+    spec_of,
+)
+from napari_normative.plugin.layers import add_spec
 from napari_normative.plugin.readout import number, read_at
-from napari_normative.plugin.results import detection_layers
 from placed import TILTED, UPRIGHT, field, made_detection, placed
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from desks import desk_for
+from napari_normative.layers.spec import facts_of
 from napari_normative.plugin.controllers.review_files import ReviewFilesController
-from napari_normative.plugin.layers import facts_of
 from napari_normative.review.assign import Plan
 from napari_normative.review.book import Book
 from napari_normative.review.create import add_readers, create_reviews

@@ -11,13 +11,18 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_normative.io.nifti import read_volume
+from napari_normative.layers.spec import (
+    SCAN,
+    facts_of,
+    spec_of,
+)
 from napari_normative.plugin.controllers.base import Context
 from napari_normative.plugin.controllers.explorer import ExplorerController
 from napari_normative.plugin.controllers.models import ModelsController
 from napari_normative.plugin.controllers.samples import SamplesController
 from napari_normative.plugin.controllers.scans import ScansController
 from napari_normative.plugin.jobs import SynchronousRunner
-from napari_normative.plugin.layers import SCAN, add_spec, facts_of, spec_of
+from napari_normative.plugin.layers import add_spec
 from napari_normative.plugin.models import ModelShelf
 from napari_normative.plugin.work import samples as work
 from phantoms import phantom

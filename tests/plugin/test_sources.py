@@ -7,13 +7,17 @@ import pytest
 from napari.layers import Image, Labels
 
 from napari_normative.errors import GeometryMismatchError
-from napari_normative.plugin.layers import LABELS, SCAN, spec_of
-from napari_normative.plugin.sources import (
+from napari_normative.layers.sources import (
     geometry_lines,
     labels_of,
     mask_on,
     snapshot,
     volume_of,
+)
+from napari_normative.layers.spec import (
+    LABELS,
+    SCAN,
+    spec_of,
 )
 from napari_normative.volume import Volume
 from placed import TILTED, UPRIGHT, placed

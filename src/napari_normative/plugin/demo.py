@@ -14,8 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_normative.errors import NormativeError, OutputError
+from napari_normative.layers.spec import (
+    CANDIDATES,
+    SCAN,
+    facts_of,
+)
 from napari_normative.plugin.controllers.anomaly import AnomalyController
-from napari_normative.plugin.layers import CANDIDATES, SCAN, facts_of
 from napari_normative.plugin.session import session_for
 from napari_normative.plugin.show import show
 from napari_normative.plugin.work.detection import summary_text

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
-from napari_normative.plugin.layers import origin_of
+from napari_normative.layers.spec import origin_of
 
 if TYPE_CHECKING:
     from napari_normative.core.candidates import Candidate

@@ -10,8 +10,17 @@ from typing import Any
 import numpy as np
 
 from napari_normative.errors import NormativeError, OutputError, VolumeFileError
-from napari_normative.plugin.layers import LABELS, SCAN, spec_of
-from napari_normative.plugin.sources import Snapshot, labels_of, snapshot, volume_of
+from napari_normative.layers.sources import (
+    Snapshot,
+    labels_of,
+    snapshot,
+    volume_of,
+)
+from napari_normative.layers.spec import (
+    LABELS,
+    SCAN,
+    spec_of,
+)
 from napari_normative.volume import Volume
 
 LayerTuple = tuple[Any, dict[str, Any], str]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from napari_normative.plugin.geometry import AXIS_LABELS
+from napari_normative.layers.grid import AXIS_LABELS
 
 Plane = Literal["axial", "coronal", "sagittal"]
 Convention = Literal["radiological", "neurological"]

@@ -9,8 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_normative.core.place import coordinates
+from napari_normative.layers.spec import (
+    ANOMALY_Z,
+    CANDIDATES,
+    LayerFacts,
+    facts_of,
+)
 from napari_normative.plugin.compare import COMPARISON
-from napari_normative.plugin.layers import ANOMALY_Z, CANDIDATES, LayerFacts, facts_of
 from napari_normative.plugin.state.reading import LayerValue, Readout
 
 

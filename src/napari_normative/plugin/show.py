@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_normative.plugin.layers import SCAN, add_spec, facts_of, origin_of, place, spec_of
-from napari_normative.plugin.results import detection_layers
+from napari_normative.engine.detection_layers import detection_layers
+from napari_normative.layers.spec import (
+    SCAN,
+    facts_of,
+    origin_of,
+    spec_of,
+)
+from napari_normative.plugin.layers import (
+    add_spec,
+    place,
+)
 from napari_normative.plugin.session import session_for
 
 if TYPE_CHECKING:

@@ -8,8 +8,12 @@ from typing import Any, cast
 
 from psygnal import Signal
 
-from napari_normative.plugin.geometry import AXIS_LABELS
-from napari_normative.plugin.layers import ABS_Z, SIGNED_ROLES, facts_of
+from napari_normative.layers.grid import AXIS_LABELS
+from napari_normative.layers.spec import (
+    ABS_Z,
+    SIGNED_ROLES,
+    facts_of,
+)
 from napari_normative.plugin.planes import (
     Convention,
     convention_of,

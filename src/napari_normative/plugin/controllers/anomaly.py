@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from napari_normative.engine.detection_layers import Outputs
 from napari_normative.errors import NormativeError
+from napari_normative.layers.sources import geometry_lines
+from napari_normative.layers.spec import CANDIDATES
 from napari_normative.plugin.controllers.base import Context, JobController
-from napari_normative.plugin.layers import CANDIDATES, place
-from napari_normative.plugin.results import Outputs
-from napari_normative.plugin.sources import geometry_lines
+from napari_normative.plugin.layers import place
 from napari_normative.plugin.state.anomaly import AnomalyRequests, AnomalyState
 from napari_normative.plugin.viewing import is_open
 from napari_normative.plugin.work.detection import Detect, JobResult, found_line

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from napari_normative.core.place import coordinates
 from napari_normative.errors import NormativeError
+from napari_normative.layers.spec import (
+    CANDIDATES,
+    facts_of,
+    origin_of,
+)
 from napari_normative.plugin.controllers.anomaly import AnomalyController
 from napari_normative.plugin.controllers.base import Context
 from napari_normative.plugin.controllers.layout import LayoutController
 from napari_normative.plugin.jobs import Listener
 from napari_normative.plugin.latest import Latest
-from napari_normative.plugin.layers import CANDIDATES, facts_of, origin_of
 from napari_normative.plugin.state.candidates import (
     CandidateRow,
     CandidatesRequests,

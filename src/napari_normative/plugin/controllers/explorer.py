@@ -7,11 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 from napari_normative.errors import NormativeError
+from napari_normative.layers.grid import to_display
+from napari_normative.layers.spec import (
+    LayerSpec,
+    facts_of,
+)
 from napari_normative.plugin.controllers.base import Context, JobController
 from napari_normative.plugin.controllers.samples import hide_others
-from napari_normative.plugin.geometry import to_display
 from napari_normative.plugin.jobs import Listener
-from napari_normative.plugin.layers import LayerSpec, facts_of, place
+from napari_normative.plugin.layers import place
 from napari_normative.plugin.state.samples import (
     REACH_SD,
     ExplorerRequests,

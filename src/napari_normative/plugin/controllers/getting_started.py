@@ -6,13 +6,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from napari_normative.layers.spec import (
+    ANOMALY_Z,
+    LayerSpec,
+    facts_of,
+)
+from napari_normative.layers.spec import SAMPLES as SAMPLES_ROLE
 from napari_normative.plugin.controllers.anomaly import AnomalyController
 from napari_normative.plugin.controllers.base import Context, JobController
 from napari_normative.plugin.controllers.candidates import CandidatesController
 from napari_normative.plugin.controllers.layout import LayoutController
 from napari_normative.plugin.controllers.samples import SamplesController
-from napari_normative.plugin.layers import ANOMALY_Z, LayerSpec, add_spec, facts_of
-from napari_normative.plugin.layers import SAMPLES as SAMPLES_ROLE
+from napari_normative.plugin.layers import add_spec
 from napari_normative.plugin.state.common import JobState
 from napari_normative.plugin.state.getting_started import (
     COMPARE,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_normative.errors import NormativeError
+from napari_normative.layers.spec import facts_of
 from napari_normative.plugin.controllers.base import Context, JobController
 from napari_normative.plugin.controllers.scatter import (
     LEVELS,
@@ -20,7 +21,6 @@ from napari_normative.plugin.controllers.scatter import (
     nearest,
     tip_of,
 )
-from napari_normative.plugin.layers import facts_of
 from napari_normative.plugin.state.common import Choice
 from napari_normative.plugin.state.latent_map import (
     PRINCIPAL,

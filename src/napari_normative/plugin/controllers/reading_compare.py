@@ -6,6 +6,12 @@ import weakref
 from dataclasses import replace
 from typing import Any
 
+from napari_normative.layers.spec import (
+    METADATA_KEY,
+    RECONSTRUCTION,
+    facts_of,
+    grid_attributes,
+)
 from napari_normative.plugin.compare import (
     COMPARISON,
     Chooser,
@@ -16,12 +22,6 @@ from napari_normative.plugin.compare import (
 )
 from napari_normative.plugin.controllers.reading_subject import OVERLAY, Subject
 from napari_normative.plugin.jobs import Repeater
-from napari_normative.plugin.layers import (
-    METADATA_KEY,
-    RECONSTRUCTION,
-    facts_of,
-    grid_attributes,
-)
 from napari_normative.plugin.state.reading import CHECKERBOARD, FLICKER, SWIPE
 from napari_normative.plugin.viewing import is_open
 

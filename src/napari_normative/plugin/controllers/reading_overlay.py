@@ -5,8 +5,8 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
+from napari_normative.layers.spec import ANOMALY_Z
 from napari_normative.plugin.controllers.reading_subject import MAPS, OVERLAY, Subject
-from napari_normative.plugin.layers import ANOMALY_Z
 
 UNIT_KEY = "napari_normative_unit"
 BAR_PX = (14.0, 110.0)

@@ -7,11 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from napari_normative.errors import NormativeError
-from napari_normative.plugin.compare import COMPARISON
-from napari_normative.plugin.controllers.base import Context
-from napari_normative.plugin.detections import belongs
-from napari_normative.plugin.latest import Latest
-from napari_normative.plugin.layers import (
+from napari_normative.layers.spec import (
     ABS_Z,
     ANOMALY_Z,
     CANDIDATES,
@@ -21,6 +17,10 @@ from napari_normative.plugin.layers import (
     SAMPLE,
     facts_of,
 )
+from napari_normative.plugin.compare import COMPARISON
+from napari_normative.plugin.controllers.base import Context
+from napari_normative.plugin.detections import belongs
+from napari_normative.plugin.latest import Latest
 from napari_normative.plugin.state.reading import ReadingState
 from napari_normative.plugin.work.reading import Measure, Measured
 

@@ -7,9 +7,13 @@ import math
 import numpy as np
 
 from napari_normative.errors import NormativeError
+from napari_normative.layers.spec import (
+    CANDIDATES,
+    facts_of,
+)
 from napari_normative.plugin.controllers.reading_subject import Subject
 from napari_normative.plugin.latest import Latest
-from napari_normative.plugin.layers import CANDIDATES, facts_of, update
+from napari_normative.plugin.layers import update
 from napari_normative.plugin.viewing import is_open
 from napari_normative.plugin.work.reading import Recount, Recounted, model_rate_line
 

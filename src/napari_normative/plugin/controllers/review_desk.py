@@ -8,17 +8,25 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari_normative.errors import NormativeError
+from napari_normative.layers.spec import (
+    REVIEW,
+    SCAN,
+    facts_of,
+)
 from napari_normative.plugin.controllers.base import Context
 from napari_normative.plugin.controllers.layout import LayoutController
 from napari_normative.plugin.jobs import Listener
-from napari_normative.plugin.layers import REVIEW, SCAN, add_spec, facts_of, update
+from napari_normative.plugin.layers import (
+    add_spec,
+    update,
+)
 from napari_normative.plugin.looks import decision_colours
 from napari_normative.plugin.work.review import Case, LoadCase
 
 if TYPE_CHECKING:
     from napari.layers import Labels, Layer
 
-    from napari_normative.plugin.layers import LayerSpec
+    from napari_normative.layers.spec import LayerSpec
     from napari_normative.review.book import Book
     from napari_normative.review.reading import Read
 

@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from napari_normative.errors import NormativeError
+from napari_normative.layers.spec import (
+    SYNTHETIC_ROLES,
+    facts_of,
+)
 from napari_normative.plugin.controllers.base import Context, JobController
 from napari_normative.plugin.jobs import Repeater
-from napari_normative.plugin.layers import SYNTHETIC_ROLES, facts_of, place
+from napari_normative.plugin.layers import place
 from napari_normative.plugin.state.samples import (
     INTERPOLATION,
     POSTERIOR,

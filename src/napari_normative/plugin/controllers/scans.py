@@ -6,8 +6,14 @@ import weakref
 from typing import Any
 
 from napari_normative.errors import GeometryMismatchError
-from napari_normative.plugin.layers import SCAN, facts_of
-from napari_normative.plugin.sources import Snapshot, snapshot
+from napari_normative.layers.sources import (
+    Snapshot,
+    snapshot,
+)
+from napari_normative.layers.spec import (
+    SCAN,
+    facts_of,
+)
 from napari_normative.plugin.state.common import Choice
 from napari_normative.plugin.state.scans import ScansState
 

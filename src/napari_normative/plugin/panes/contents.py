@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from napari_normative.plugin.layers import (
+from napari_normative.layers.spec import (
     ABS_Z,
     ANOMALY_Z,
     CANDIDATES,

@@ -5,12 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from napari_normative.engine.detection_layers import (
+    Outputs,
+    detection_layers,
+)
 from napari_normative.errors import CancelledError
+from napari_normative.layers.sources import (
+    Snapshot,
+    mask_on,
+    volume_of,
+)
+from napari_normative.layers.spec import LayerSpec
 from napari_normative.plugin.jobs import Cancelled, Progress
-from napari_normative.plugin.layers import LayerSpec
 from napari_normative.plugin.models import ModelShelf
-from napari_normative.plugin.results import Outputs, detection_layers
-from napari_normative.plugin.sources import Snapshot, mask_on, volume_of
 from napari_normative.plugin.work.samples import require_memory
 
 if TYPE_CHECKING:

@@ -5,8 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from napari_normative.errors import CancelledError
+from napari_normative.layers.spec import (
+    LABELS,
+    SCAN,
+    LayerSpec,
+    spec_of,
+)
 from napari_normative.plugin.jobs import Cancelled, Progress
-from napari_normative.plugin.layers import LABELS, SCAN, LayerSpec, spec_of
 
 
 @dataclass(frozen=True)

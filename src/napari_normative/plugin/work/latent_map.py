@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_normative.layers.sources import (
+    Snapshot,
+    volume_of,
+)
 from napari_normative.plugin.jobs import Cancelled, Progress
 from napari_normative.plugin.models import ModelShelf
-from napari_normative.plugin.sources import Snapshot, volume_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,11 +10,20 @@ from numpy.typing import NDArray
 
 from napari_normative.core.limits import image_limits
 from napari_normative.errors import CancelledError
+from napari_normative.layers.looks import candidate_features
+from napari_normative.layers.sources import (
+    Snapshot,
+    volume_of,
+)
+from napari_normative.layers.spec import (
+    CANDIDATES,
+    LayerSpec,
+    content_digest,
+    origin_of,
+    spec_of,
+)
 from napari_normative.plugin.jobs import Cancelled, Progress
-from napari_normative.plugin.layers import CANDIDATES, LayerSpec, content_digest, origin_of, spec_of
-from napari_normative.plugin.looks import candidate_features
 from napari_normative.plugin.models import ModelShelf
-from napari_normative.plugin.sources import Snapshot, volume_of
 from napari_normative.plugin.windowing import (
     MODALITIES,
     Modality,
@@ -27,7 +36,7 @@ if TYPE_CHECKING:
     from napari_normative.core.calibration import Calibration
     from napari_normative.core.candidates import Candidate
     from napari_normative.engine.detection import Detection
-    from napari_normative.plugin.geometry import DisplayGrid
+    from napari_normative.layers.grid import DisplayGrid
 
 
 @dataclass(frozen=True)

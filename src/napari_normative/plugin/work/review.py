@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from napari_normative.core.place import middle_of
 from napari_normative.errors import CancelledError
-from napari_normative.plugin.geometry import DisplayGrid
-from napari_normative.plugin.jobs import Cancelled, Progress
-from napari_normative.plugin.layers import (
+from napari_normative.layers.grid import DisplayGrid
+from napari_normative.layers.spec import (
     ANOMALY_Z,
     RECONSTRUCTION,
     REVIEW,
@@ -25,6 +24,7 @@ from napari_normative.plugin.layers import (
     signed_spec,
     spec_of,
 )
+from napari_normative.plugin.jobs import Cancelled, Progress
 from napari_normative.plugin.looks import decision_colours
 from napari_normative.plugin.work.plots import LoadPlots
 from napari_normative.review.masks import mask_in_box

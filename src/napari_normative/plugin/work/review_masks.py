@@ -10,10 +10,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_normative.plugin.geometry import to_display
+from napari_normative.layers.grid import to_display
+from napari_normative.layers.sources import (
+    Snapshot,
+    labels_of,
+)
+from napari_normative.layers.spec import (
+    REVIEW,
+    LayerFacts,
+    label_array,
+)
 from napari_normative.plugin.jobs import Cancelled, Progress
-from napari_normative.plugin.layers import REVIEW, LayerFacts, label_array
-from napari_normative.plugin.sources import Snapshot, labels_of
 from napari_normative.plugin.work.review import Case, LabelArray, Measured, draw, measured_in
 from napari_normative.review.masks import encode_mask, mask_in_box
 from napari_normative.volume import Mask, Volume

@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from napari_normative.core.limits import image_limits, signed_limit
 from napari_normative.errors import CancelledError, NormativeError
-from napari_normative.plugin.jobs import Cancelled, Progress
-from napari_normative.plugin.layers import (
+from napari_normative.layers.looks import (
+    MAGNITUDE,
+    SIGNED,
+)
+from napari_normative.layers.sources import (
+    Snapshot,
+    volume_of,
+)
+from napari_normative.layers.spec import (
     EFFECT,
     EXPLORER,
     INTERPOLATION,
@@ -20,12 +27,8 @@ from napari_normative.plugin.layers import (
     origin_of,
     spec_of,
 )
-from napari_normative.plugin.looks import (
-    MAGNITUDE,
-    SIGNED,
-)
+from napari_normative.plugin.jobs import Cancelled, Progress
 from napari_normative.plugin.models import ModelShelf
-from napari_normative.plugin.sources import Snapshot, volume_of
 from napari_normative.volume import FloatArray, Volume
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_normative.core.card import ModelCard
     from napari_normative.engine.check import CohortCheck
     from napari_normative.engine.estimate import Estimate
-    from napari_normative.plugin.layers import LayerSpec
+    from napari_normative.layers.spec import LayerSpec
 
 TELL_S = 0.25
 """Drawing the window anew costs more than looking at a scan."""
@@ -110,7 +110,11 @@ class OpenScan:
     def __call__(self, progress: Progress, cancelled: Cancelled) -> LayerSpec:
         """Do it."""
         from napari_normative.io.nifti import read_volume
-        from napari_normative.plugin.layers import LABELS, SCAN, spec_of
+        from napari_normative.layers.spec import (
+            LABELS,
+            SCAN,
+            spec_of,
+        )
 
         volume = read_volume(self.path)
         if cancelled():

@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_normative.core.limits import image_limits
-from napari_normative.plugin.geometry import display_grid
-from napari_normative.plugin.layers import (
+from napari_normative.layers.grid import display_grid
+from napari_normative.layers.looks import (
+    MAGNITUDE,
+    candidate_features,
+    magnitude_limits,
+)
+from napari_normative.layers.spec import (
     ABS_Z,
     ANOMALY_Z,
     CANDIDATES,
@@ -23,7 +28,6 @@ from napari_normative.plugin.layers import (
     signed_spec,
     spec_of,
 )
-from napari_normative.plugin.looks import MAGNITUDE, candidate_features, magnitude_limits
 from napari_normative.volume import Volume
 
 if TYPE_CHECKING:

@@ -15,8 +15,15 @@ from numpy.typing import NDArray
 
 from napari_normative.core.grid import resample
 from napari_normative.errors import GeometryMismatchError
-from napari_normative.plugin.geometry import from_display, to_display
-from napari_normative.plugin.layers import LayerFacts, content_digest, facts_of
+from napari_normative.layers.grid import (
+    from_display,
+    to_display,
+)
+from napari_normative.layers.spec import (
+    LayerFacts,
+    content_digest,
+    facts_of,
+)
 from napari_normative.volume import Affine, Volume
 
 _REVERSE = np.eye(4)[[2, 1, 0, 3]]
