@@ -72,7 +72,8 @@ def compared(model: nn.NormativeModel, scan: nn.Volume, one: Any, device: str) -
         f"- largest difference of z between CPU and {title_of(device)}: {z:.1e}; of the "
         f"reconstruction {share:.1e} of the 99th percentile of the scan; of latents "
         f"{np.abs(here - there).max():.1e}; of samples {samples:.1e} model units; candidates "
-        f"{'equal' if same else 'NOT equal'} ({len(one.candidates)})",
+        f"{'equal' if same else 'NOT equal'} ({len(one.candidates)}); it was done on "
+        f"{other.provenance['device']} ({other.provenance['device_reason']})",
     ]
 
 
