@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from napari_normative.core.applicability import Applicability, check_prepared
 from napari_normative.core.embedding import PrincipalAxes
@@ -26,6 +25,8 @@ from napari_normative.io.nifti import read_volume, require_signal
 from napari_normative.volume import FloatArray, Volume
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from napari_normative.engine.model import Cancel, NormativeModel, Progress
 
 MOST_VOXELS = 60_000
@@ -44,12 +45,18 @@ class Place:
         As in a detection.
     distance : float
         From the cohort's mean; see ``AggregatedPosterior.distance``.
+    variance : float32 array, shape (Z,)
+        Posterior variance.
+    remembered : bool
+        Whether it was read from the cache.
     """
 
     latent: FloatArray
     scan_score: float
     scan_p: float
     distance: float
+    variance: FloatArray
+    remembered: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +102,8 @@ class Embedding:
 
     def table(self) -> pd.DataFrame:
         """Return one row a scan: name, columns of the cohort, figures, error. No folders."""
+        import pandas as pd  # late: it takes a third of a second
+
         rows: list[dict[str, object]] = []
         for scan in self.scans:
             row: dict[str, object] = {"scan": scan.path.name, **scan.columns}
@@ -177,13 +186,14 @@ def place_of(
     Applicability(checks).require(scan.source.name)
     if stop():
         raise CancelledError
-    (image, mean, _), _ = run_network(model, prepared.image[None], device)
+    (image, mean, log_variance), _ = run_network(model, prepared.image[None], device)
     if stop():
         raise CancelledError
     calibration, scoring = model.calibration, model.card.score
     z = judge(prepared.image, image[0], prepared.mask, calibration, scoring, space.spacing_mm)
     score = scan_score(z)
-    return Place(mean, score, calibration.scan_p(score), model.posterior.distance(mean))
+    distance = model.posterior.distance(mean)
+    return Place(mean, score, calibration.scan_p(score), distance, np.exp(log_variance))
 
 
 def principal_axes(
@@ -264,15 +274,8 @@ def _embed_person(
     columns = {"subject": person.subject, "site": person.site, **person.more}
     digest = ""
     try:
-        digest = _digest(person.path)
-        # What a place depends on: the scan's bytes, the model, this version.
-        identity = f"{digest}:{model.digest}:{version('napari-normative')}"
-        key = hashlib.sha256(identity.encode()).hexdigest()[:32]
-        entry = folder / f"{key}.safetensors"
-        place = _remembered(entry, model)
-        if place is None:
-            place = place_of(model, read_volume(person.path), device=device, cancel=stop)
-            _remember(entry, place)
+        digest = file_digest(person.path)
+        place = remembered_place(model, person.path, digest, folder, device=device, cancel=stop)
     except CancelledError:
         raise
     except NormativeError as error:
@@ -283,7 +286,49 @@ def _embed_person(
     return EmbeddedScan(person.path, columns, place, digest=digest)
 
 
-def _digest(path: Path) -> str:
+def remembered_place(
+    model: NormativeModel,
+    path: Path,
+    digest: str,
+    cache: Path,
+    *,
+    device: str = "auto",
+    cancel: Cancel | None = None,
+    **reading: Any,
+) -> Place:
+    """Return the place of a scan file, from the cache if it was computed before.
+
+    Parameters
+    ----------
+    model : NormativeModel
+    path : Path
+    digest : str
+        Of the file; see :func:`file_digest`.
+    cache : Path
+        Folder.
+    device : str
+    cancel : callable, optional
+    **reading
+        As for :func:`read_volume`.
+
+    Raises
+    ------
+    NormativeError
+        As for :func:`place_of` and :func:`read_volume`.
+    """
+    # What a place depends on: the scan's bytes, how they are read, the model, this version.
+    chosen = {name: value for name, value in sorted(reading.items()) if value not in (None, False)}
+    identity = f"{digest}:{model.digest}:{version('napari-normative')}:{chosen or ''}"
+    key = hashlib.sha256(identity.encode()).hexdigest()[:32]
+    entry = cache / f"{key}.safetensors"
+    place = _remembered(entry, model)
+    if place is None:
+        place = place_of(model, read_volume(path, **reading), device=device, cancel=cancel)
+        _remember(entry, place)
+    return place
+
+
+def file_digest(path: Path) -> str:
     """Return the digest that reading the scan would give it, without inflating it."""
     total = hashlib.sha256()
     stems = {path.with_suffix(".hdr"), path.with_suffix(".img")}
@@ -294,11 +339,15 @@ def _digest(path: Path) -> str:
 
 def _remembered(entry: Path, model: NormativeModel) -> Place | None:
     known = _read(entry)
-    if known is None or known[0]["latent"].shape != model.posterior.mean.shape:
+    shape = model.posterior.mean.shape
+    if known is None or any(
+        name not in known[0] or known[0][name].shape != shape for name in ("latent", "variance")
+    ):
         return None
+    latent, variance = (known[0][name].astype(np.float32) for name in ("latent", "variance"))
     facts = known[1]
-    latent = known[0]["latent"].astype(np.float32)
-    return Place(latent, facts["scan_score"], facts["scan_p"], facts["distance"])
+    score, p, distance = (facts[name] for name in ("scan_score", "scan_p", "distance"))
+    return Place(latent, score, p, distance, variance, remembered=True)
 
 
 def _remember(entry: Path, place: Place) -> None:
@@ -307,7 +356,8 @@ def _remember(entry: Path, place: Place) -> None:
         "scan_p": place.scan_p,
         "distance": place.distance,
     }
-    _write(entry, {"latent": place.latent.astype(np.float32)}, facts)
+    tensors = {"latent": place.latent, "variance": place.variance}
+    _write(entry, {name: array.astype(np.float32) for name, array in tensors.items()}, facts)
 
 
 def _read(entry: Path) -> tuple[Tensors, dict[str, float]] | None:

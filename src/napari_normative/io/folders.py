@@ -52,8 +52,12 @@ def expand_scans(scans: Iterable[Path], *, leave_out: Path) -> list[Path]:
 
 def name_folders(scans: Iterable[Path]) -> list[tuple[Path, str]]:
     """Give each scan the name of its own result folder, also where file names are alike."""
+    return list(each_folder(scans))
+
+
+def each_folder(scans: Iterable[Path]) -> Iterator[tuple[Path, str]]:
+    """Do as :func:`name_folders` while the scans come in."""
     taken: set[str] = set()
-    named = []
     for scan in scans:
         name = base = stem(scan)
         number = 1
@@ -61,8 +65,7 @@ def name_folders(scans: Iterable[Path]) -> list[tuple[Path, str]]:
             number += 1
             name = f"{base}-{number}"
         taken.add(name.casefold())
-        named.append((scan, name))
-    return named
+        yield scan, name
 
 
 @contextmanager
