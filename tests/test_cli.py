@@ -221,7 +221,8 @@ def test_inspect_shows_geometry_and_cards_and_names_what_it_cannot_read(
     result = run("inspect", scan, damaged, tiny_model_path, "--json")
     assert result.exit_code == 1
     assert "damaged.nii.gz" in result.stderr
-    geometry, card = (json.loads(line) for line in result.stdout.splitlines())
+    geometry, bad, card = (json.loads(line) for line in result.stdout.splitlines())
+    assert bad["error"].startswith("[NIF-")
     assert geometry["shape"] == [42, 50, 42]
     assert geometry["orientation"] == "RAS"
     assert geometry["spacing_mm"] == [4.0, 4.0, 4.0]

@@ -71,7 +71,8 @@ def test_a_review_is_made_of_scans_which_are_compared_first(tmp_path, tiny_model
         "--labels", "infarct, other", "--no-blind", "--repeats", "0", "--json", code=1,
     )  # fmt: skip
     assert "broken.nii.gz" in result.stderr
-    facts = json.loads(result.stdout)
+    *failures, facts = map(json.loads, result.stdout.splitlines())
+    assert [f["scan"] for f in failures] == ["broken.nii.gz"]
     assert facts["scans"] == 2 and len(facts["refused"]) == 1
     with Book.open(facts["files"][0], read_only=True) as book:
         assert [a.image for a in book.project.assignments] == ["case-002"]

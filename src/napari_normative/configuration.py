@@ -10,7 +10,7 @@ import difflib
 import json
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,8 @@ class Setting:
 def options_of(command: Any, path: tuple[str, ...] = ()) -> Iterator[Option]:
     """Yield the options of all commands below a command, in the order of the help."""
     for name, child in getattr(command, "commands", {}).items():
+        if name == "config" and not path:
+            continue  # it shows the settings and has none
         for param in child.params:
             if param.param_type_name == "option":
                 key = max(param.opts, key=len).lstrip("-")
@@ -106,13 +108,11 @@ def load(path: Path, context: typer.Context) -> dict[str, Any]:
     try:
         tables = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
-        raise _wrong(
-            path, "CFG-001", f"it cannot be read ({error.strerror or error})", "Check the path."
-        ) from error
+        what = f"it cannot be read ({error.strerror or error})"
+        raise ConfigError("CFG-001", what, "Check the path.", subject=path.name) from error
     except ValueError as error:  # UnicodeDecodeError and TOMLDecodeError
-        raise _wrong(
-            path, "CFG-002", f"it is no TOML ({error})", "Mend the line that is named."
-        ) from error
+        what = f"it is no TOML ({error})"
+        raise ConfigError("CFG-002", what, "Mend that line.", subject=path.name) from error
     known: dict[tuple[str, ...], dict[str, Option]] = {}
     for option in options_of(context.command):
         known.setdefault(option.path, {})[option.key] = option
@@ -172,14 +172,12 @@ def write_template(path: Path, command: Any) -> None:
         with path.open("x", encoding="utf-8") as file:
             file.write(template(command))
     except FileExistsError as error:
-        raise _wrong(
-            path, "CFG-006", "it exists already", "Edit it, or move it away first."
-        ) from error
+        remedy = "Edit it, or move it away first."
+        raise ConfigError("CFG-006", "it exists already", remedy, subject=path.name) from error
     except OSError as error:
-        raise _wrong(
-            path, "CFG-007", f"it cannot be written ({error.strerror or error})",
-            "Check free space and permissions, or choose another place.",
-        ) from error  # fmt: skip
+        what = f"it cannot be written ({error.strerror or error})"
+        remedy = "Check free space and permissions, or choose another place."
+        raise ConfigError("CFG-007", what, remedy, subject=path.name) from error
 
 
 def to_toml(value: Any) -> str:
@@ -206,29 +204,40 @@ def _read_table(
         elif key in options and key not in below:
             read[options[key].param.name] = _checked(options[key], value, where, file, context)
         elif isinstance(value, dict):
-            raise _unknown(file, "CFG-003", f"there is no command {where}", key, below)
+            what, remedy = f"there is no command {where}", _nearest(key, below)
+            raise ConfigError("CFG-003", what, remedy, subject=file.name)
         else:
-            what = (
-                f"the command {' '.join(command)} has" if command else "outside of a table there is"
-            )
-            raise _unknown(file, "CFG-004", f"{what} no option {key}", key, options)
+            owner = f"{' '.join(command)} has" if command else "outside of a table there is"
+            what, remedy = f"{owner} no option {key}", _nearest(key, [*options, *below])
+            raise ConfigError("CFG-004", what, remedy, subject=file.name)
     return read
 
 
 def _checked(option: Option, value: Any, where: str, file: Path, context: typer.Context) -> Any:
     """Return a value that the option takes, as it stands in the file."""
-    param, remedy = option.param, f"See: napari-normative {' '.join(option.path)} --help"
+    wrong = _why_not(option.param, value, context)
+    if wrong:
+        raise ConfigError(
+            "CFG-005",
+            f"{where} {wrong}",
+            f"See: napari-normative {' '.join(option.path)} --help",
+            subject=file.name,
+        )
+    return value
+
+
+def _why_not(param: Any, value: Any, context: typer.Context) -> str:
+    """Return why an option does not take a value, or nothing."""
     if param.multiple != isinstance(value, list):
-        wanted = "a list in brackets" if param.multiple else "one value"
-        raise _wrong(file, "CFG-005", f"{where} takes {wanted}", remedy)
+        return "takes a list in brackets" if param.multiple else "takes one value, not a list"
     try:
         taken = param.process_value(context, value)
     except typer.BadParameter as error:
-        raise _wrong(file, "CFG-005", f"{where}: {error.message.rstrip('.')}", remedy) from error
+        return f"does not take it: {error.message.rstrip('.')}"
     for one, made in zip(value, taken, strict=True) if param.multiple else [(value, taken)]:
         if not _is_alike(one, made):
-            raise _wrong(file, "CFG-005", f"{where} takes {_named(made)}, not {one!r}", remedy)
-    return value
+            return f"takes {_named(made)}, not {to_toml(one)}"
+    return ""
 
 
 def _is_alike(given: Any, made: Any) -> bool:
@@ -250,11 +259,7 @@ def _named(made: Any) -> str:
     return "a number" if isinstance(made, float) else "a text in quotes"
 
 
-def _unknown(file: Path, code: str, what: str, name: str, among: Any) -> ConfigError:
-    near = difflib.get_close_matches(name, list(among), n=1, cutoff=0.5)
-    remedy = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(sorted(among))}."
-    return _wrong(file, code, what, remedy)
-
-
-def _wrong(file: Path, code: str, what: str, remedy: str) -> ConfigError:
-    return ConfigError(code, what, remedy, subject=file.name)
+def _nearest(name: str, among: Iterable[str]) -> str:
+    names = sorted(among)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"Did you mean {near[0]}?" if near else f"There are: {', '.join(names)}."

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Self
 
 import typer
 from rich.console import Console
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     Progress,
@@ -34,6 +36,10 @@ MOST_ROWS = 6
 
 LOG_EVERY_S = 30.0
 """How often a long training writes a line where there is no terminal for a bar."""
+
+
+PIPE_S = 0.05
+"""How long a line through a pipe may take to come back to the terminal."""
 
 
 class ReaderGoneError(Exception):
@@ -154,10 +160,31 @@ class Bar:
 
     def echo(self, text: str, *, err: bool = False) -> None:
         """Print a line without breaking the bar."""
-        self._bar.stop()
-        say(text, err=err)
-        if self._running:
+        if not (self._running and self._shown):
+            say(text, err=err)
+        elif err or sys.stdout.isatty():
+            self._bar.console.out(text, highlight=False)  # above the bar, on the same terminal
+        elif _is_pipe(sys.stdout):
+            self._bar.stop()  # the program behind it may write to this terminal
+            say(text, err=err)
+            time.sleep(PIPE_S)
+            self._bar.live = Live(
+                console=self._bar.console,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+                get_renderable=self._bar.get_renderable,
+            )
             self._bar.start()
+        else:
+            say(text, err=err)
+
+
+def _is_pipe(stream: IO[str]) -> bool:
+    try:
+        return stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError):  # no file of the system
+        return False
 
 
 class _Done(TaskProgressColumn):

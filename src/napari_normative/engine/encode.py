@@ -37,7 +37,7 @@ COLUMNS = {
     "sha256": "of the file as stored",
     "scan_score": "as in a detection; larger is less normal",
     "scan_p": "share of healthy calibration scans that score at least as high",
-    "latent_distance": "Mahalanobis distance of the means from the cohort, over its expectation; 1 is usual",
+    "latent_distance": "Mahalanobis distance from the cohort, over its expectation; 1 is usual",
     "error": "why there are no figures, else n/a",
     "mean_N": "mean of the scan's Gaussian over latent N, from 1",
     "variance_N": "its variance",

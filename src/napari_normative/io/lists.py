@@ -52,6 +52,11 @@ def listed_scans(paths: Iterable[str], *, leave_out: Path) -> Iterator[Path]:
     paths : iterable of str
     leave_out : Path
         The output folder: results of an earlier run are not scans.
+
+    Raises
+    ------
+    VolumeFileError
+        ``NIF-042`` if all of them lie in the output folder.
     """
     seen: set[Path] = set()
     results = leave_out.resolve()
@@ -61,6 +66,13 @@ def listed_scans(paths: Iterable[str], *, leave_out: Path) -> Iterator[Path]:
             if scan not in seen and results not in scan.resolve().parents:
                 seen.add(scan)
                 yield scan
+    if not seen:
+        raise VolumeFileError(
+            "NIF-042",
+            "all files of the list lie in the output folder, where results are",
+            "Choose another output folder.",
+            consequence="Nothing was done.",
+        )
 
 
 def _lines(stream: IO[bytes]) -> Iterator[bytes]:
