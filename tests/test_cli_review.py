@@ -145,6 +145,24 @@ def test_readers_are_compared_and_an_adjudicator_gets_the_disputed(study, tmp_pa
     assert set(np.unique(labels)) == {0, 1, 2}  # agreed, and adjudicated
 
 
+def test_every_answer_is_an_object_for_programs_and_nothing_when_quiet(study, tmp_path):
+    def facts(*words):
+        (line,) = run("review", *words, "--json").stdout.splitlines()
+        return json.loads(line)
+
+    assert facts("status", study / "anna.review")["problems"] == []
+    assert facts("export", study / "ben.review", "--out", tmp_path / "out")["cases"] == 4
+    labels = tmp_path / "out/case-002_findings.nii.gz"
+    assert facts("import", study / "ben.review", "case-002", labels)["masks"] == 0
+    agreement = facts("agreement", study)
+    assert (agreement["disputed"], agreement["candidates"]) == (4, 12)
+    assert any(row["value"] is not None for row in agreement["figures"])
+    merged = facts("merge", study, "--out", tmp_path / "m.review", "--reader", "carla")
+    assert (merged["disputed"], merged["scans"]) == (4, 4)
+    assert run("review", "status", study, "--quiet").output == ""
+    assert run("review", "agreement", study, "--quiet").output == ""
+
+
 def test_wrong_usage_and_wrong_files_are_one_line(tmp_path):
     (tmp_path / "x.review").write_text("no review")
     result = run("review", "status", tmp_path / "x.review", code=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -18,9 +17,13 @@ from napari_normative.core.preprocess import prepare
 from napari_normative.core.score import judge, scan_score
 from napari_normative.engine.cohort import Person, list_people
 from napari_normative.engine.infer import decode, run_network
+from napari_normative.engine.remembered import (
+    default_cache,
+    file_digest,
+    read_entry,
+    write_entry,
+)
 from napari_normative.errors import CancelledError, CohortError, ModelFileError, NormativeError
-from napari_normative.io.atomic import replace_files
-from napari_normative.io.checkpoint import Tensors, pack, unpack
 from napari_normative.io.nifti import read_volume, require_signal
 from napari_normative.volume import FloatArray, Volume
 
@@ -217,7 +220,7 @@ def principal_axes(
     require_places(model)
     folder = default_cache() if cache is None else cache
     entry = folder / f"axes-{model.digest[:32]}.safetensors"
-    known = _read(entry)
+    known = read_entry(entry)
     size = model.posterior.mean.size
     if known is not None and known[0]["turn"].shape == (size, size):
         turn, spread = (known[0][name].astype(np.float64) for name in ("turn", "sd"))
@@ -242,15 +245,8 @@ def principal_axes(
     axes = PrincipalAxes.of(model.posterior, effects)
     if len(axes.sd) < 2 or axes.sd[1] < 1e-6:
         raise _no_places()
-    _write(entry, {"turn": axes.turn, "sd": axes.sd}, {})
+    write_entry(entry, {"turn": axes.turn, "sd": axes.sd}, {})
     return axes
-
-
-def default_cache() -> Path:
-    """Return the user's folder for latents of scans that were placed before."""
-    from platformdirs import user_cache_path
-
-    return user_cache_path("napari-normative", appauthor=False) / "latents"
 
 
 def require_places(model: NormativeModel) -> None:
@@ -317,7 +313,8 @@ def remembered_place(
         As for :func:`place_of` and :func:`read_volume`.
     """
     # What a place depends on: the scan's bytes, how they are read, the model, this version.
-    chosen = {name: value for name, value in sorted(reading.items()) if value not in (None, False)}
+    given = sorted(reading.items())
+    chosen = {name: value for name, value in given if value is not None and value is not False}
     identity = f"{digest}:{model.digest}:{version('napari-normative')}:{chosen or ''}"
     key = hashlib.sha256(identity.encode()).hexdigest()[:32]
     entry = cache / f"{key}.safetensors"
@@ -328,17 +325,8 @@ def remembered_place(
     return place
 
 
-def file_digest(path: Path) -> str:
-    """Return the digest that reading the scan would give it, without inflating it."""
-    total = hashlib.sha256()
-    stems = {path.with_suffix(".hdr"), path.with_suffix(".img")}
-    for file in sorted(stems) if path.suffix.lower() in {".hdr", ".img"} else [path]:
-        total.update(file.read_bytes())
-    return total.hexdigest()
-
-
 def _remembered(entry: Path, model: NormativeModel) -> Place | None:
-    known = _read(entry)
+    known = read_entry(entry)
     shape = model.posterior.mean.shape
     if known is None or any(
         name not in known[0] or known[0][name].shape != shape for name in ("latent", "variance")
@@ -357,19 +345,4 @@ def _remember(entry: Path, place: Place) -> None:
         "distance": place.distance,
     }
     tensors = {"latent": place.latent, "variance": place.variance}
-    _write(entry, {name: array.astype(np.float32) for name, array in tensors.items()}, facts)
-
-
-def _read(entry: Path) -> tuple[Tensors, dict[str, float]] | None:
-    try:
-        tensors, text, _ = unpack(entry.read_bytes(), entry.name)
-    except (OSError, NormativeError):  # missing or damaged: computed again
-        return None
-    return tensors, json.loads(text)
-
-
-def _write(entry: Path, tensors: Tensors, facts: dict[str, float]) -> None:
-    try:
-        replace_files({entry: pack(tensors, json.dumps(facts))})
-    except NormativeError:
-        return  # a full or read-only disk costs time at the next map, nothing else
+    write_entry(entry, {name: array.astype(np.float32) for name, array in tensors.items()}, facts)

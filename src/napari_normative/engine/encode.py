@@ -10,14 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from napari_normative.core.card import RESEARCH_USE
 from napari_normative.engine.device import choose_device
-from napari_normative.engine.embed import (
-    Place,
-    default_cache,
-    file_digest,
-    remembered_place,
-    require_places,
-)
+from napari_normative.engine.embed import Place, remembered_place, require_places
 from napari_normative.engine.infer import versions
+from napari_normative.engine.remembered import default_cache, file_digest
 from napari_normative.errors import CancelledError
 from napari_normative.io.atomic import replace_files
 from napari_normative.io.names import stem
