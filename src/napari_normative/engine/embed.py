@@ -258,7 +258,7 @@ def require_places(model: NormativeModel) -> None:
 def _no_places() -> ModelFileError:
     return ModelFileError(
         "MOD-007",
-        "the model has no latent vector for a whole scan, so scans have no places on a map",
+        "the model has no one latent vector for a whole scan",
         "Choose a model with dense latents, such as brain-t1.",
         consequence="Nothing was placed.",
     )

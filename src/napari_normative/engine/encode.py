@@ -13,7 +13,7 @@ from napari_normative.engine.device import choose_device
 from napari_normative.engine.embed import Place, remembered_place, require_places
 from napari_normative.engine.infer import versions
 from napari_normative.engine.remembered import default_cache, file_digest
-from napari_normative.errors import CancelledError
+from napari_normative.errors import CancelledError, ModelFileError
 from napari_normative.io.atomic import replace_files
 from napari_normative.io.names import stem
 from napari_normative.io.nifti import read_volume
@@ -123,7 +123,12 @@ def encode_scans(
         ``MOD-007`` when the model has no latent vector for a whole scan.
     CancelledError
     """
-    require_places(model)
+    try:
+        require_places(model)
+    except ModelFileError as error:
+        raise ModelFileError(
+            error.code, error.what, error.remedy, consequence="Nothing was encoded."
+        ) from error
     folder = default_cache() if cache is None else cache
     for path in scans:
         begin(path)
