@@ -7,6 +7,7 @@ import stat
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Self
@@ -90,7 +91,7 @@ class Bar:
             TextColumn(
                 "{task.description}",
                 markup=False,
-                table_column=Column(no_wrap=True, overflow="ellipsis", max_width=28),
+                table_column=Column(no_wrap=True, overflow="ellipsis", max_width=22),
             ),
             BarColumn(bar_width=20),
             _Done(),
@@ -99,8 +100,9 @@ class Bar:
             TextColumn(
                 "{task.fields[note]}",
                 markup=False,
-                table_column=Column(no_wrap=True, overflow="ellipsis"),
+                table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
             ),
+            expand=True,
             console=console,
             transient=True,
             redirect_stdout=False,
@@ -111,8 +113,10 @@ class Bar:
         self._many = total != 1
         self._all = None
         if self._many:
-            self._all = self._bar.add_task("all scans", total=total, note="", many=True)
-        self._task = self._bar.add_task("starting", total=1.0, note="", many=False)
+            self._all = self._bar.add_task(
+                "all scans", total=total, note="", many=True, left_s=None
+            )
+        self._task = self._bar.add_task("starting", total=1.0, note="", many=False, left_s=None)
         self._logged_s = 0.0
         self._stage = ""
         self._running = False
@@ -150,7 +154,10 @@ class Bar:
     def train(self, state: TrainProgress) -> None:
         """Show the state of a training; without a terminal write a line now and then."""
         note = state.describe()
-        self._bar.update(self._task, description=state.stage, completed=state.fraction, note=note)
+        left, short = state.seconds_left, replace(state, seconds_left=None).describe()
+        self._bar.update(
+            self._task, description=state.stage, completed=state.fraction, note=short, left_s=left
+        )
         if self._shown or self._quiet:
             return
         now = time.monotonic()
@@ -198,9 +205,12 @@ class _Done(TaskProgressColumn):
 
 
 class _Left(TimeRemainingColumn):
-    """Says how long all things will take yet; one alone says so in its note, if at all."""
+    """Says how long all things, or a training that knows it, will take yet."""
 
     def render(self, task: Task) -> Text:
+        if (left_s := task.fields["left_s"]) is not None:
+            minutes, seconds = divmod(round(left_s), 60)
+            return Text(f"{minutes}:{seconds:02d} left", style="progress.remaining")
         if not task.fields["many"] or task.total is None or task.time_remaining is None:
             return Text("")
         return Text.assemble(super().render(task), " left")
