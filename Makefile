@@ -46,6 +46,7 @@ imports: setup ## import-linter: imports point one way
 
 docs: setup ## build the documentation into site/
 	$(BIN)/python -m pip install --quiet --no-input -e ".[docs]"
+	$(BIN)/python scripts/cli_reference.py
 	$(BIN)/mkdocs build --strict
 
 bench: setup ## every benchmark, beside its peers; prints tables

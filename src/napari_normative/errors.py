@@ -7,6 +7,8 @@ traceback to know what to do next.
 
 from __future__ import annotations
 
+import errno
+
 
 class NormativeError(Exception):
     """Base of all errors that are meant for people.
@@ -129,6 +131,20 @@ class OutputError(NormativeError):
     """A result cannot be written (codes ``OUT-*``)."""
 
     consequence_default = "Nothing was written."
+
+
+class ConfigError(NormativeError):
+    """A configuration file cannot be read or written (codes ``CFG-*``)."""
+
+
+class NetworkError(NormativeError, PermissionError):
+    """A connection beyond this machine was refused (codes ``NET-*``)."""
+
+    consequence_default = "Nothing was sent."
+
+    def __init__(self, code: str, what: str, remedy: str, *, subject: str = "") -> None:
+        super().__init__(code, what, remedy, subject=subject)
+        self.errno, self.strerror = errno.EACCES, str(self)  # what libraries look at
 
 
 class CancelledError(NormativeError):
