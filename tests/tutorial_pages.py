@@ -1,7 +1,7 @@
 """Tutorial pages: their blocks in order, and two ways to run them.
 
-The convention is in CONTRIBUTING.md: ```sh and ```python blocks are run, a ```text block behind one is what
-it prints, and a comment before a block says what is special about it.
+The convention is in CONTRIBUTING.md: ```sh and ```python blocks are run, a ```text block behind
+one is what it prints, and a comment before a block says what is special about it.
 """
 
 from __future__ import annotations
