@@ -1,9 +1,9 @@
 """Make every picture of the documentation from scans that are made here.
 
-    xvfb-run -a -s "-screen 0 1600x1100x24" python scripts/screenshots.py [NAME...]
+    xvfb-run -a -s "-screen 0 1600x1100x24" python scripts/screenshots.py [PART...]
 
 The steps are those of the tutorials (tests/tutorial_steps.py); what no tutorial does in the window
-follows below. Pictures go to docs/images, reduced to 256 colours. With names only those are kept.
+follows below. Pictures go to docs/images, reduced to 256 colours. Parts: the names of PARTS.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp()) / "settings.yaml")
@@ -34,13 +35,10 @@ from tutorial_pages import InProcess, run_page
 from tutorial_steps import STEPS, Desk
 
 WIDTH = 1400
-WANTED = set(sys.argv[1:])
 
 
 def save(name: str, picture: np.ndarray) -> None:
     """Keep a picture, in as few bytes as it can be read in."""
-    if WANTED and name not in WANTED:
-        return
     image = Image.fromarray(np.ascontiguousarray(picture[..., :3]))
     if image.width > WIDTH:
         image = image.resize((WIDTH, round(image.height * WIDTH / image.width)), Image.LANCZOS)
@@ -59,7 +57,7 @@ def tutorial(page: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         at = desk()
-        steps = {name: lambda step=step: step(at) for name, step in STEPS[page].items()}
+        steps = {name: partial(step, at) for name, step in STEPS[page].items()}
         for _ in run_page(page, InProcess(page), steps):
             pass
         after = AFTER.get(page)
@@ -79,7 +77,9 @@ def demo() -> None:
 
 
 def samples() -> None:
-    """Samples with their mean and SD, then the latent explorer."""
+    """Show samples with their mean and SD, then the latent explorer."""
+    from qtpy.QtWidgets import QTabWidget
+
     at = desk()
     dock = at.dock("Samples")
     state = session_for(at.viewer).get(SamplesController).state
@@ -90,11 +90,7 @@ def samples() -> None:
     at.viewer.layers[-1].visible = False  # the SD, to see a sample below it
     at.shot("samples")
     explorer = session_for(at.viewer).get(ExplorerController).state
-    tabs = dock.explorer
-    while tabs is not None and not hasattr(tabs, "setCurrentWidget"):
-        tabs = tabs.parent()
-    if tabs is not None:
-        tabs.setCurrentIndex(1)
+    dock.findChild(QTabWidget).setCurrentIndex(1)
     at.click(dock.explorer.job.run)
     at.wait(lambda: not explorer.running and explorer.rows, 120)
     dock.explorer.sliders[0].setValue(20)
@@ -106,7 +102,7 @@ def samples() -> None:
 
 
 def latent_map() -> None:
-    """Eight made people among those of the shipped model."""
+    """Place eight made people among those of the shipped model."""
     with tempfile.TemporaryDirectory() as folder:
         rows = ["path\tkind"]
         for n in range(8):
@@ -124,7 +120,6 @@ def latent_map() -> None:
         at.click(dock.job.run)
         at.wait(lambda: not controller.state.running and controller.state.scatter, 300)
         dock.colour_by.setCurrentIndex(dock.colour_by.findText("kind"))
-        (Path(folder) / "shown.txt").write_text(table.name)
         controller.requests.open_row.emit(1)
         at.wait(lambda: len(at.viewer.layers))
         controller.state.source = "people.tsv"  # no folder of this machine on the picture
@@ -145,9 +140,9 @@ def training(at: Desk) -> None:
     at.wait(lambda: not dock.run.montage.isHidden(), 300)
     dock.pages.setCurrentWidget(dock.run)
     at.shot("train-run")
-    at.wait(lambda: state.use_blocked == "", 600)
-    dock.pages.setCurrentWidget(dock.model)
-    at.shot("train-model")
+    if dock.run.stop.isEnabled():
+        at.click(dock.run.stop)
+    at.wait(lambda: not dock.run.stop.isEnabled(), 300)
 
 
 def report_page(at: Desk) -> None:
@@ -180,13 +175,18 @@ def report_page(at: Desk) -> None:
 AFTER = {"read-a-scan": report_page, "train-a-model": training}
 
 
+PARTS = {
+    "demo": demo,
+    **{page: partial(tutorial, page) for page in STEPS},
+    "samples": samples,
+    "latent-map": latent_map,
+}
+
+
 def main() -> None:
-    """Make them all; each in a window of its own."""
-    demo()
-    for page in STEPS:
-        tutorial(page)
-    samples()
-    latent_map()
+    """Make them all, or some; each in a window of its own."""
+    for name in sys.argv[1:] or PARTS:
+        PARTS[name]()
     total = sum(path.stat().st_size for path in IMAGES.glob("*.png"))
     print(f"{total / 1e6:.1f} MB in all")
 

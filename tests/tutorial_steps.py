@@ -41,6 +41,7 @@ class Desk:
         self, viewer: Any, save: Callable[[str, np.ndarray], None] = lambda name, picture: None
     ) -> None:
         self.viewer, self._save, self._docks = viewer, save, dict[str, Any]()
+        self._taken: set[str] = set()
         viewer.window.resize(*SIZE)
 
     def dock(self, name: str) -> Any:
@@ -73,7 +74,10 @@ class Desk:
             time.sleep(0.01)
 
     def shot(self, name: str) -> None:
-        """Take a picture of the whole window; it must show something."""
+        """Take a picture of the whole window, once; it must show something."""
+        if name in self._taken:
+            return
+        self._taken.add(name)
         for _ in range(20):  # layers are sliced and drawn by later events
             QApplication.processEvents()
             time.sleep(0.01)
@@ -220,6 +224,8 @@ def check_cohort(desk: Desk) -> None:
     assert dock.cohort.job.summary.text() == "10 of 10 scans can be used."
     dock.cohort.files.selectRow(0)
     desk.wait(lambda: not dock.cohort.preview.pixmap().isNull())
+    dock.cohort.files.doubleClicked.emit(dock.cohort.files.currentIndex())
+    desk.wait(lambda: [layer.name for layer in desk.viewer.layers] == ["sub-01_T1w"])
     desk.shot("train-cohort")
 
 
