@@ -26,6 +26,15 @@ class NormativeError(Exception):
     subject : str, optional
         File name (never a whole path: logs stay free of private folders) or
         other thing the message is about.
+
+    Examples
+    --------
+    >>> import napari_normative as nn
+    >>> try:
+    ...     nn.read_volume("no/such/scan.nii.gz")
+    ... except nn.NormativeError as error:
+    ...     print(error.code, "·", error.subject, "·", error.what)
+    NIF-001 · scan.nii.gz · there is no such file
     """
 
     consequence_default = "Nothing was done."
