@@ -112,7 +112,7 @@ class InProcess:
         """Run lines of a shell."""
         from typer.testing import CliRunner
 
-        from napari_normative.cli_common import app
+        from napari_normative.cli import app
 
         out, good = "", True
         for line in block.text.replace("\\\n", " ").splitlines():
