@@ -14,6 +14,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small networks gain nothing from more
 os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp()) / "settings.yaml")
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp()  # trainings and models used before
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp()

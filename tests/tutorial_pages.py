@@ -118,8 +118,6 @@ class InProcess:
         for line in block.text.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
             if words[:1] == ["napari-normative"]:
-                import napari_normative.cli  # noqa: F401 - registers the commands
-
                 done = CliRunner().invoke(app, words[1:], prog_name="napari-normative")
                 # Progress goes to stderr, and so does what failed.
                 said = done.stdout if done.exit_code == 0 else done.output

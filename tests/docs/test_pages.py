@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 import subprocess
@@ -10,7 +11,6 @@ import sys
 import pytest
 import typer
 
-import napari_normative.cli  # noqa: F401 - registers the commands
 from napari_normative.cli import app
 from tutorial_pages import DOCS
 
@@ -27,8 +27,8 @@ def commands():
             for line in block.replace("\\\n", " ").splitlines():
                 if line.startswith("napari-normative "):
                     words = shlex.split(line, comments=True)[1:]
-                    end = words.index("|") if "|" in words else len(words)
-                    yield name, words[:end]
+                    ours = itertools.takewhile(lambda w: w not in {"|", ">", "2>", "&&"}, words)
+                    yield name, list(ours)
 
 
 def test_every_command_and_option_that_is_printed_exists():
