@@ -16,6 +16,7 @@ from typing import Annotated
 
 import typer
 
+from napari_normative.cli_cohort import cohort
 from napari_normative.cli_common import (
     NOTICE,
     DeviceOption,
@@ -225,6 +226,7 @@ def train(
 
 
 app.command()(guarded(evaluate))
+app.command()(guarded(cohort, kept="What is done is kept; the same command goes on."))
 app.add_typer(review, name="review")
 
 

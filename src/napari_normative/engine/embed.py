@@ -22,6 +22,7 @@ from napari_normative.engine.infer import decode, run_network
 from napari_normative.errors import CancelledError, CohortError, ModelFileError, NormativeError
 from napari_normative.io.atomic import replace_files
 from napari_normative.io.checkpoint import Tensors, pack, unpack
+from napari_normative.io.digest import file_digest
 from napari_normative.io.nifti import read_volume, require_signal
 from napari_normative.volume import FloatArray, Volume
 
@@ -264,7 +265,7 @@ def _embed_person(
     columns = {"subject": person.subject, "site": person.site, **person.more}
     digest = ""
     try:
-        digest = _digest(person.path)
+        digest = file_digest(person.path)
         # What a place depends on: the scan's bytes, the model, this version.
         identity = f"{digest}:{model.digest}:{version('napari-normative')}"
         key = hashlib.sha256(identity.encode()).hexdigest()[:32]
@@ -281,15 +282,6 @@ def _embed_person(
         why = f"{person.path.name}: it cannot be read ({error.strerror or error})."
         return EmbeddedScan(person.path, columns, None, why)
     return EmbeddedScan(person.path, columns, place, digest=digest)
-
-
-def _digest(path: Path) -> str:
-    """Return the digest that reading the scan would give it, without inflating it."""
-    total = hashlib.sha256()
-    stems = {path.with_suffix(".hdr"), path.with_suffix(".img")}
-    for file in sorted(stems) if path.suffix.lower() in {".hdr", ".img"} else [path]:
-        total.update(file.read_bytes())
-    return total.hexdigest()
 
 
 def _remembered(entry: Path, model: NormativeModel) -> Place | None:
