@@ -58,7 +58,7 @@ on the grid of the image whose entities they bear.
 
 Add authors and a licence to `dataset_description.json` before you share it.
 """
-_IGNORED = "cohort.*\nmanifest/\n*_report.html\n"
+_IGNORED = "cohort.*\nmanifest\nmanifest/**\n*_report.html\n"
 
 
 def write_dataset(out: Path, source: Path) -> None:
@@ -79,7 +79,6 @@ def write_dataset(out: Path, source: Path) -> None:
     if link is not None:
         named = {"URL": link, "DOI": doi, "Version": version}
         sources["SourceDatasets"] = [{key: str(value) for key, value in named.items() if value}]
-        sources["DatasetLinks"] = {"source": link}
     name = f"Anomaly maps of {facts.get('Name') or 'a dataset'}"
     files = dataset_files(out, name, _COLUMNS, _README, sources)
     replace_files({**files, out / ".bidsignore": _IGNORED.encode()})

@@ -13,7 +13,7 @@ from typing import Any
 
 from napari_normative.engine.cohort_report import REPORT, write_tables
 from napari_normative.engine.cohort_scans import CohortScan, CohortScans
-from napari_normative.engine.dask_pool import Lost, unfit
+from napari_normative.engine.dask_pool import Lost
 from napari_normative.engine.manifest import Manifest, ManifestWriter, guard
 from napari_normative.engine.pools import Pool
 from napari_normative.engine.scan_work import Job, ScanResult, Terms, identity_in
@@ -168,8 +168,8 @@ class Run:
             self._now = ""
             if isinstance(got, Lost):
                 self._deaths += 1
-                self._lost[job.name] += 1
-                self.writer.add("lost", scan=job.name, reason=got.reason)
+                self._lost[job.name] += got.sure
+                self.writer.add("lost", scan=job.name, reason=got.reason, sure=got.sure)
                 if self._lost[job.name] > self._retries:
                     yield self._quarantine(job, got.reason)
                 else:
@@ -207,8 +207,6 @@ class Run:
         return Summary(seconds, self._computed, self._deaths, states, self.folder / REPORT)
 
     def _end(self, job: Job, got: ScanResult) -> ScanOutcome:
-        if got.state == "unfit":
-            raise unfit(got.reason)
         state = "done" if got.state == "found" else got.state
         code = hashlib.sha256(self._salt + got.host.encode()).hexdigest()[:6]
         facts: dict[str, Any] = {"stamp": got.stamp, "terms": self.terms.digest}

@@ -7,10 +7,10 @@ import queue
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from napari_normative.engine.scan_work import Job, ScanResult, process
+from napari_normative.engine.scan_work import Job, ScanResult, Terms, make_ready, process
 from napari_normative.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -19,29 +19,56 @@ if TYPE_CHECKING:
 AHEAD = 2
 """Scans that a worker has at a time: one at work and the next, so that it need not wait."""
 
+STILLBORN = 5
+"""So many workers that die before their first scan, one after another, end a run."""
+
 _LOOK_S = 0.5
 _PATIENCE_S = 120.0
 _ANSWER_S = 30.0
+_FETCH_S = 10.0
 
 
 @dataclass(frozen=True)
 class Lost:
-    """The process that worked on a scan died."""
+    """The process that worked on a scan died.
+
+    Attributes
+    ----------
+    reason : str
+    sure : bool
+        Whether it was at work on this scan: with another one behind it, it may have just begun
+        with that and died before the end of this one was heard of.
+    """
 
     reason: str
+    sure: bool
+
+
+@dataclass(eq=False)
+class _Worker:
+    """A process of the cluster; ``since`` it works on the first of its scans."""
+
+    address: str
+    loading: Future
+    device: str = ""
+    ready: bool = False
+    scans: list[tuple[Job, Future]] = field(default_factory=list)
+    since: float = 0.0
 
 
 class DaskPool:
     """Gives scans to the workers of a dask cluster, and learns which died with what.
 
-    A worker has at most two scans, sent to it by name and worked on in turn: when it dies, the
-    first was at work. dask's own way of trying again would blame both, and others.
+    Before its first scan a worker loads what all scans need. Then it has at most two scans, sent
+    to it by name and worked on in turn: when it dies, both wait again, each to have a worker for
+    itself, so that in the end the right one is blamed. dask's own way would blame both.
 
     Parameters
     ----------
     client : Client
     local : bool
         The workers are on this machine and restarted by it.
+    dashboard : str
     devices : tuple of str
         Shared out among the workers of this machine; empty leaves the job's own.
     threads : int
@@ -59,13 +86,11 @@ class DaskPool:
     ) -> None:
         self._client, self.dashboard = client, dashboard
         self._local, self._devices, self._threads = local, devices, threads
-        self._busy: dict[str, list[tuple[Job, Future]]] = {}
-        self._since: dict[str, float] = {}
-        self._finished: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
-        self._workers: dict[str, dict[str, Any]] = {}
+        self._workers: dict[str, _Worker] = {}
+        self._finished: queue.SimpleQueue[tuple[_Worker, Future]] = queue.SimpleQueue()
         self._looked_s = 0.0
         self._seen_s = time.monotonic()
-        self._count = 0
+        self._keys = self._stillborn = 0
 
     def work(self, todo: deque[Job]) -> Iterator[tuple[Job, ScanResult | Lost]]:
         """Yield what becomes of the jobs, in the order in which they end.
@@ -76,107 +101,126 @@ class DaskPool:
             ``CLU-003`` the scheduler is lost, ``CLU-005`` a worker cannot run the program,
             ``CLU-006`` no worker of this machine lives.
         """
-        while todo or self._busy:
-            yield from self._look(todo)
+        while todo or any(worker.scans for worker in self._workers.values()):
+            if time.monotonic() - self._looked_s > _LOOK_S:
+                yield from self._look(todo)
             self._hand_out(todo)
             try:
-                address, key = self._finished.get(timeout=_LOOK_S / 2)
+                worker, future = self._finished.get(timeout=_LOOK_S / 2)
             except queue.Empty:
                 continue
-            yield from self._take(address, key, todo)
+            if future is worker.loading:
+                self._loaded(worker)
+            elif any(future is held for _, held in worker.scans):
+                yield from self._take(worker, future, todo)
 
     def _hand_out(self, todo: deque[Job]) -> None:
+        ready = [worker for worker in self._workers.values() if worker.ready]
         for depth in range(AHEAD):  # everybody gets one before anybody gets a second
-            if depth and len(todo) < 2 * len(self._workers):
+            if depth and len(todo) < 2 * len(ready):
                 return  # the last ones go to whoever is free
-            for address in self._workers:
-                has = self._busy.get(address, [])
+            for worker in ready:
                 if not todo:
                     return
-                if len(has) != depth or (has and (has[0][0].alone or todo[0].alone)):
-                    continue
-                self._send(address, todo.popleft())
+                alone = depth and (worker.scans[0][0].alone or todo[0].alone)
+                if len(worker.scans) == depth and not alone:
+                    self._give(worker, todo.popleft())
 
-    def _send(self, address: str, job: Job) -> None:
-        worker = self._workers[address]
-        threads = self._threads or int(worker["nthreads"])
-        job = dataclasses.replace(job, threads=threads)
-        if self._devices:
-            device = self._devices[int(worker["name"]) % len(self._devices)]
-            job = dataclasses.replace(job, device=device)
-        self._count += 1
-        future = self._client.submit(
-            process, job, key=f"scan-{self._count}", pure=False, retries=0,
+    def _give(self, worker: _Worker, job: Job) -> None:
+        if worker.device:
+            job = dataclasses.replace(job, device=worker.device)
+        future = self._submit(worker.address, process, job)
+        worker.since = worker.since if worker.scans else time.monotonic()
+        worker.scans.append((job, future))
+        future.add_done_callback(lambda done: self._finished.put((worker, future)))
+
+    def _submit(self, address: str, task: Any, *arguments: Any) -> Future:
+        self._keys += 1
+        return self._client.submit(
+            task, *arguments, key=f"scan-{self._keys}", pure=False,
             workers=[address], allow_other_workers=False,
         )  # fmt: skip
-        if not self._busy.setdefault(address, []):
-            self._since[address] = time.monotonic()
-        self._busy[address].append((job, future))
-        future.add_done_callback(lambda done: self._finished.put((address, done.key)))
+
+    def _loaded(self, worker: _Worker) -> None:
+        """Let a worker have scans, or say why it cannot."""
+        done, result = self._result(worker.loading)
+        if done:
+            if result:
+                raise _unfit(result)
+            worker.ready, self._stillborn = True, 0
+            return
+        self._workers.pop(worker.address, None)
+        self._stillborn += 1
+        if self._stillborn == STILLBORN:
+            raise _unfit("it dies while it loads program and model")
 
     def _take(
-        self, address: str, key: str, todo: deque[Job]
+        self, worker: _Worker, future: Future, todo: deque[Job]
     ) -> Iterator[tuple[Job, ScanResult | Lost]]:
-        held = self._busy.get(address, [])
-        found = next((pair for pair in held if pair[1].key == key), None)
-        if found is None:
-            return  # its worker died and it was given to another
-        job, future = found
-        if future.status == "finished":
-            try:
-                result = future.result(timeout=10)
-            except Exception:  # noqa: BLE001 - the worker died before it handed the result over
-                yield from self._bury(address, todo)
-                return
-            held.remove(found)
-            self._since[address] = time.monotonic()
-            if not held:
-                del self._busy[address]
-            yield job, result
-        elif future.status == "error":
+        done, result = self._result(future)
+        if not done:
+            yield from self._bury(worker, todo)
+            return
+        job = next(job for job, held in worker.scans if held is future)
+        worker.scans = [pair for pair in worker.scans if pair[1] is not future]
+        worker.since = time.monotonic()
+        yield job, result
+
+    def _result(self, future: Future) -> tuple[bool, Any]:
+        """Return whether a task ended, and with what; not so where its worker died."""
+        if future.status == "cancelled":
+            raise _scheduler_lost()
+        if future.status == "error":
             error = future.exception()
             if type(error).__name__ != "KilledWorker":
-                raise unfit(type(error).__name__)
-            yield from self._bury(address, todo)
-        elif future.status == "cancelled":
-            raise _scheduler_lost()
-        else:  # the worker died with the result
-            yield from self._bury(address, todo)
+                raise _unfit(f"{type(error).__name__} on the way to it")
+            return False, None
+        try:
+            return True, future.result(timeout=_FETCH_S)
+        except Exception:  # noqa: BLE001 - the worker died before it handed the result over
+            return False, None
 
-    def _bury(self, address: str, todo: deque[Job]) -> Iterator[tuple[Job, ScanResult | Lost]]:
-        """Give up a dead worker: the scan at work is lost, the next one waits again, alone."""
-        held = self._busy.pop(address)
-        self._workers.pop(address, None)
-        for _, future in held:
+    def _bury(self, worker: _Worker, todo: deque[Job]) -> Iterator[tuple[Job, Lost]]:
+        """Give up a dead worker: the scan at work is lost, the next one waits again."""
+        self._workers.pop(worker.address, None)
+        (job, _), *waiting = worker.scans
+        for _, future in worker.scans:
             future.cancel()
-        for job, _ in held[1:]:
-            todo.appendleft(dataclasses.replace(job, alone=True))
-        job = held[0][0]
-        elapsed = time.monotonic() - self._since[address]
-        if job.timeout_s and elapsed > 0.9 * job.timeout_s:
-            yield job, Lost(f"it took longer than {job.timeout_s:g} s")
+        worker.scans = []
+        todo.extendleft(dataclasses.replace(other, alone=True) for other, _ in waiting)
+        if job.timeout_s and time.monotonic() - worker.since > 0.9 * job.timeout_s:
+            yield job, Lost(f"it took longer than {job.timeout_s:g} s", sure=True)
         else:
-            yield job, Lost("its worker died")
+            yield job, Lost("its worker died", sure=not waiting)
 
-    def _look(self, todo: deque[Job]) -> Iterator[tuple[Job, ScanResult | Lost]]:
-        """See which workers there are; bury those that went without a word."""
-        now = time.monotonic()
-        if now - self._looked_s < _LOOK_S:
-            return
-        self._looked_s = now
+    def _look(self, todo: deque[Job]) -> Iterator[tuple[Job, Lost]]:
+        """See which workers there are: welcome new ones, bury those that went without a word."""
         try:
             ask = self._client.scheduler.identity
             facts = self._client.sync(ask, n_workers=-1, callback_timeout=_ANSWER_S)
         except Exception as error:
             raise _scheduler_lost() from error
-        self._workers = dict(facts["workers"])
-        if self._workers:
-            self._seen_s = now
-        elif self._local and now - self._seen_s > _PATIENCE_S:
+        self._looked_s = time.monotonic()
+        present: dict[str, dict[str, Any]] = facts["workers"]
+        if present:
+            self._seen_s = self._looked_s
+        elif self._local and self._looked_s - self._seen_s > _PATIENCE_S:
             raise no_workers()
-        for address in [a for a in self._busy if a not in self._workers]:
-            if any(f.status == "pending" for _, f in self._busy[address]):
-                yield from self._bury(address, todo)
+        for worker in [w for a, w in self._workers.items() if a not in present]:
+            if not worker.scans:
+                del self._workers[worker.address]
+            elif any(future.status == "pending" for _, future in worker.scans):
+                yield from self._bury(worker, todo)
+        for address in present.keys() - self._workers.keys() if todo else ():
+            self._welcome(address, present[address], todo[0].terms)
+
+    def _welcome(self, address: str, facts: dict[str, Any], terms: Terms) -> None:
+        threads = self._threads or int(facts["nthreads"])
+        worker = _Worker(address, self._submit(address, make_ready, terms, threads))
+        if self._devices:
+            worker.device = self._devices[int(facts["name"]) % len(self._devices)]
+        self._workers[address] = worker
+        worker.loading.add_done_callback(lambda done: self._finished.put((worker, worker.loading)))
 
 
 def no_workers() -> ClusterError:
@@ -198,11 +242,10 @@ def _scheduler_lost() -> ClusterError:
     )
 
 
-def unfit(why: str) -> ClusterError:
-    """Return the error for a worker that cannot run this program."""
+def _unfit(why: str) -> ClusterError:
     return ClusterError(
         "CLU-005",
         f"a worker cannot do the work: {why.rstrip('.')}",
-        "Give all workers the same environment, and a path to scans, model and output.",
+        "Give all workers the same environment, and one path to scans, model and output.",
         consequence="The run was stopped; what is done stays.",
     )

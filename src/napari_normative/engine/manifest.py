@@ -51,7 +51,7 @@ class Entry:
     state : str
         One of ``ENDS``, or empty.
     lost : int
-        Attempts since then that ended with the death of their process.
+        Attempts since then that surely ended the process that worked on it.
     stamp : list of int
         Size and times of the file, by which a changed file is suspected.
     scan : str
@@ -79,7 +79,6 @@ class Manifest:
         self._files = sorted((folder / FOLDER).glob("*.jsonl"))
         self.entries: dict[str, Entry] = {}
         self.runs: list[dict[str, Any]] = []
-        self.unreadable = 0
         for number, path in enumerate(self._files):
             self._read(number, path)
 
@@ -106,8 +105,7 @@ class Manifest:
                     event = json.loads(line)
                     kind, at = event["event"], event["at"]
                 except (ValueError, KeyError, TypeError):
-                    self.unreadable += bool(line.strip())
-                    continue
+                    continue  # cut in two by a crash
                 if kind in ("run", "end"):
                     self.runs.append(event)
                 elif isinstance(event.get("scan"), str):
@@ -130,7 +128,7 @@ class Manifest:
         elif kind == "stopped":
             entry.open = False
         elif kind == "lost":
-            entry.lost, entry.open = entry.lost + 1, False
+            entry.lost, entry.open = entry.lost + bool(event.get("sure")), False
 
 
 class ManifestWriter:

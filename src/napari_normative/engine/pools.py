@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import logging
 import os
@@ -74,7 +75,10 @@ def local_pool(
     import dask
     from distributed.security import Security
 
+    quiet_end = "ignore::UserWarning:multiprocessing.resource_tracker"
     environment = {
+        # What a killed process leaves is said by a helper process, to nobody's use.
+        "PYTHONWARNINGS": ",".join(filter(None, (os.environ.get("PYTHONWARNINGS"), quiet_end))),
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),
@@ -110,6 +114,7 @@ def local_pool(
                 client.close(timeout=_STOP_S)
             with suppress(Exception):
                 cluster.close(timeout=_STOP_S)
+            gc.collect()  # what died with a worker is reported now, while nobody listens
 
 
 @contextmanager
@@ -181,8 +186,9 @@ def _deaf_to_interrupts() -> Iterator[None]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the library's own log from people: what matters is said by the run."""
-    names = [n for n in logging.root.manager.loggerDict if n.split(".")[0] == "distributed"]
-    loggers = [logging.getLogger(name) for name in ("distributed", *names)]
+    roots = ("asyncio", "distributed", "tornado")
+    names = [n for n in logging.root.manager.loggerDict if n.split(".")[0] in roots]
+    loggers = [logging.getLogger(name) for name in {*roots, *names}]
     before = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL + 1)
@@ -195,8 +201,9 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _environment(changes: Mapping[str, str]) -> Iterator[None]:
-    """Take back what dask sets in this process on behalf of its workers."""
+    """Set variables for processes that are started meanwhile."""
     before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
     try:
         yield
     finally:

@@ -33,9 +33,8 @@ from napari_normative.io.transforms import Trust
 if TYPE_CHECKING:
     from napari_normative.engine.model import NormativeModel
 
-State = Literal["done", "found", "refused", "failed", "unfit"]
-"""``found``: done before; ``failed``: for a reason outside the scan; ``unfit``: the worker has not
-the same program or model."""
+State = Literal["done", "found", "refused", "failed"]
+"""``found``: done before; ``failed``: for a reason outside the scan."""
 
 FIGURES = (
     "scan_score", "scan_p", "candidates", "candidates_ml", "strongest_peak_z", "foreground_ml",
@@ -97,12 +96,10 @@ class Job:
     place : ResultPlace
     terms : Terms
     device : str
-    threads : int
-        For the network and resampling; 0 leaves them as they are.
     timeout_s : float
         After this time the process ends itself; 0 never.
     alone : bool
-        Its worker died before: nothing waits behind it.
+        Its worker died before: it has the next one for itself.
     """
 
     name: str
@@ -110,7 +107,6 @@ class Job:
     place: ResultPlace
     terms: Terms
     device: str = "auto"
-    threads: int = 0
     timeout_s: float = 0.0
     alone: bool = False
 
@@ -150,17 +146,33 @@ class ScanResult:
 _ONE_AT_A_TIME = threading.Lock()
 
 
+def make_ready(terms: Terms, threads: int) -> str:
+    """Load what every scan needs, so that it is on no scan's account; return what is amiss.
+
+    Parameters
+    ----------
+    terms : Terms
+    threads : int
+        For the network and resampling.
+    """
+    if terms.software != __version__:
+        return f"the worker has version {__version__}, the run {terms.software}"
+    import SimpleITK as sitk
+    import torch
+
+    torch.set_num_threads(threads)
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+    try:
+        model_of(terms.model, terms.model_digest)
+    except NormativeError as error:
+        return str(error)
+    return ""
+
+
 def process(job: Job) -> ScanResult:
     """Compare a scan with the model unless its results are there; never raises for a scan."""
     with _ONE_AT_A_TIME:
-        if job.terms.software != __version__:
-            why = f"the worker has version {__version__}, the run {job.terms.software}"
-            return ScanResult("unfit", why)
-        try:
-            model = model_of(job.terms.model, job.terms.model_digest)
-        except NormativeError as error:
-            return ScanResult("unfit", str(error))
-        _use_threads(job.threads)
+        model = model_of(job.terms.model, job.terms.model_digest)
         stamp = file_stamp(Path(job.path))
         try:
             with _time_limit(job.timeout_s):
@@ -255,17 +267,6 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         if before.get(key, {}).get("sha256") != now[key]["sha256"]:
             return f"another {text}"
     return "another version" if before.get("software") != now["software"] else "other options"
-
-
-@functools.lru_cache(maxsize=1)
-def _use_threads(count: int) -> None:
-    if not count:
-        return
-    import SimpleITK as sitk
-    import torch
-
-    torch.set_num_threads(count)
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(count)
 
 
 @contextmanager

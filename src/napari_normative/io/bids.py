@@ -136,7 +136,7 @@ def dataset_files(
         What the columns of the tables beside label volumes mean.
     readme : str
     sources : mapping, optional
-        ``SourceDatasets`` and ``DatasetLinks``, where they are known.
+        ``SourceDatasets``, where they are known.
     """
     description = {
         "Name": name,
