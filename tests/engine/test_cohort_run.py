@@ -83,9 +83,7 @@ def finished(
 
 
 @pytest.fixture
-def again(
-    tmp_path: Path, finished: tuple[Path, Told], scans: Path
-) -> Iterator[tuple[Path, Path]]:
+def again(tmp_path: Path, finished: tuple[Path, Told], scans: Path) -> Iterator[tuple[Path, Path]]:
     """Copies of scans and results of a run that ended, to go on with."""
     source, out = tmp_path / "in", tmp_path / "out"
     shutil.copytree(scans, source)
@@ -196,9 +194,7 @@ def test_only_what_changed_is_done_anew_and_it_is_said(
     assert not (out / "scans" / "sub-0_T1w" / "sample_01.nii.gz").exists()
 
 
-def test_a_lost_manifest_costs_no_result(
-    tiny_model_path: Path, again: tuple[Path, Path]
-) -> None:
+def test_a_lost_manifest_costs_no_result(tiny_model_path: Path, again: tuple[Path, Path]) -> None:
     source, out = again
     figures = table(out)["scan_score"]
     (out / "manifest" / "all.jsonl").unlink()

@@ -12,6 +12,7 @@ import pytest
 from napari_normative.engine.manifest import Manifest, ManifestWriter, Shard, claimed_shard
 from napari_normative.errors import ClusterError
 
+WHOLE = Shard()
 HOLD = """
 import sys, time
 from pathlib import Path
@@ -22,7 +23,7 @@ with claimed_shard(Path(sys.argv[1]), Shard(int(sys.argv[2]), int(sys.argv[3])))
 """
 
 
-def write(folder: Path, *events: tuple[str, str], shard: Shard = Shard()) -> None:
+def write(folder: Path, *events: tuple[str, str], shard: Shard = WHOLE) -> None:
     with ManifestWriter(folder, shard) as writer:
         for kind, scan in events:
             writer.add(kind, scan=scan, terms="t", figures={"of": scan}, sure=True)
@@ -97,6 +98,9 @@ def test_two_runs_are_kept_apart_and_shards_of_one_count_are_not(tmp_path: Path)
         with claimed_shard(tmp_path, Shard(2, 3)):
             pass
         other.kill()
-    with claimed_shard(tmp_path, Shard()):  # the system let go when the process died
-        with pytest.raises(ClusterError, match="CLU-004"), claimed_shard(tmp_path, Shard(2, 3)):
-            pass
+    with (
+        claimed_shard(tmp_path, WHOLE),  # the system let go when the process died
+        pytest.raises(ClusterError, match="CLU-004"),
+        claimed_shard(tmp_path, Shard(2, 3)),
+    ):
+        pass

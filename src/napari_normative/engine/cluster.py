@@ -180,6 +180,8 @@ def _gpus(device: str) -> tuple[str, ...]:
     ------
     DeviceError
     """
+    if device == "cpu":  # torch stays out of the process that only shares work out
+        return ()
     from napari_normative.engine.device import choose_device, list_devices
 
     if device not in ("auto", "cuda"):

@@ -153,15 +153,14 @@ def make_ready(terms: Terms, threads: int) -> str:
     ----------
     terms : Terms
     threads : int
-        For the network and resampling.
+        For the network. Resampling keeps its own number, on which the last digits depend: results
+        do not depend on the number of workers.
     """
     if terms.software != __version__:
         return f"the worker has version {__version__}, the run {terms.software}"
-    import SimpleITK as sitk
     import torch
 
     torch.set_num_threads(threads)
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     try:
         model_of(terms.model, terms.model_digest)
     except NormativeError as error:
