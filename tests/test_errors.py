@@ -29,6 +29,7 @@ KINDS = {
     "DCM": {"DicomError"},
     "DEV": {"DeviceError"},
     "OUT": {"OutputError"},
+    "CLU": {"ClusterError"},
     "IMP": {"RegionsFileError"},
     "REV": {"ReviewError"},
     "CFG": {"ConfigError"},

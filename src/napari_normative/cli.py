@@ -9,6 +9,7 @@ A new command is a function in a module of its own, with ``guarded`` and the opt
 
 from __future__ import annotations
 
+from napari_normative.cli_cohort import cohort
 from napari_normative.cli_config import config
 from napari_normative.cli_demo import demo
 from napari_normative.cli_detect import detect
@@ -23,6 +24,7 @@ app = program()
 SCANS, MODELS, THIS = "Scans", "Models", "This program"
 
 app.command(rich_help_panel=SCANS)(detect)
+app.command(rich_help_panel=SCANS)(cohort)
 app.command(rich_help_panel=SCANS)(encode)
 app.command(rich_help_panel=SCANS)(inspect)
 app.add_typer(review, name="review", rich_help_panel=SCANS)

@@ -91,12 +91,12 @@ class Printer:
         self.failed = 0
 
     def result(self, facts: Mapping[str, Any], text: str) -> None:
-        """Print a result: ``facts`` as one object with --json, else ``text`` unless quiet."""
+        """Print ``facts`` as one object with --json; else the text, if any, unless quiet."""
         if self._as_json:
             from napari_normative.io.tables import json_line
 
             self._say(json_line(facts))
-        elif not self._quiet:
+        elif text and not self._quiet:
             self._say(text)
 
     def note(self, text: str) -> None:

@@ -136,6 +136,12 @@ class DeviceError(NormativeError):
     consequence_default = "Nothing was computed."
 
 
+class ClusterError(NormativeError):
+    """A run over a cohort cannot start or go on (codes ``CLU-*``)."""
+
+    consequence_default = "Nothing was started."
+
+
 class OutputError(NormativeError):
     """A result cannot be written (codes ``OUT-*``)."""
 

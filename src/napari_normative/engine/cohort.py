@@ -75,12 +75,54 @@ def list_people(source: str | Path, *, seed: int = 0) -> tuple[list[Person], lis
     CohortError
         ``COH-001`` nothing found, ``COH-002`` a bad table: there is nobody to list.
     """
-    text = str(source)
-    path = Path(text)
+    table = scans_table(source)
+    shown = Path(str(source)).name
+    if "split" not in table:
+        table["split"] = ""
+    _require_known_splits(table, shown)
+    problems = _people_in_two_splits(table, shown)
+    _assign_splits(table, seed)
+    named = ("subject", "site", "split")
+    others = {n: table[n].tolist() for n in table.columns if n not in {"path", *named}}
+    more = [{name: cells[row] for name, cells in others.items()} for row in range(len(table))]
+    columns = (table[name].tolist() for name in named)
+    paths = map(Path, table["path"])
+    people = [Person(*row) for row in zip(paths, *columns, more, strict=True)]
+    try:
+        require_enough(people, shown)
+    except CohortError as error:
+        problems.append(error)
+    return people, problems
+
+
+def scans_table(source: str | Path, *, leave_out: Path | None = None) -> pd.DataFrame:
+    """Return a row for each scan of a folder, a glob pattern or a table, all cells text.
+
+    Parameters
+    ----------
+    source : path
+    leave_out : Path, optional
+        A folder whose volumes are results, not scans.
+
+    Returns
+    -------
+    DataFrame
+        ``path``, ``subject``, ``site``, filled in as :func:`read_cohort` says, and the other
+        columns of the table.
+
+    Raises
+    ------
+    CohortError
+        ``COH-001`` nothing found, ``COH-002`` a bad table.
+    """
+    path = Path(str(source))
     if path.is_file() and path.suffix.lower() in {".tsv", ".csv", ".txt"}:
         table = _read_table(path)
     else:
+        left = leave_out.resolve() if leave_out else None
         files = find_volumes(source)
+        if left is not None:
+            files = [file for file in files if left not in file.resolve().parents]
         if not files:
             raise CohortError(
                 "COH-001",
@@ -92,7 +134,7 @@ def list_people(source: str | Path, *, seed: int = 0) -> tuple[list[Person], lis
         import pandas as pd  # late: it takes a third of a second
 
         table = pd.DataFrame({"path": [str(f) for f in files]})
-    for column in ("subject", "site", "split"):
+    for column in ("subject", "site"):
         if column not in table:
             table[column] = ""
     table = table.fillna("").astype(str)
@@ -101,19 +143,7 @@ def list_people(source: str | Path, *, seed: int = 0) -> tuple[list[Person], lis
         s or stem(p).split("_")[0] for s, p in zip(table["subject"], paths, strict=True)
     ]
     table["site"] = [s or p.parent.name for s, p in zip(table["site"], paths, strict=True)]
-    _require_known_splits(table, path.name)
-    problems = _people_in_two_splits(table, path.name)
-    _assign_splits(table, seed)
-    named = ("subject", "site", "split")
-    others = {n: table[n].tolist() for n in table.columns if n not in {"path", *named}}
-    more = [{name: cells[row] for name, cells in others.items()} for row in range(len(table))]
-    columns = (table[name].tolist() for name in named)
-    people = [Person(*row) for row in zip(paths, *columns, more, strict=True)]
-    try:
-        require_enough(people, path.name)
-    except CohortError as error:
-        problems.append(error)
-    return people, problems
+    return table
 
 
 def require_enough(people: Sequence[Person], name: str) -> None:
