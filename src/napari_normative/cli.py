@@ -30,6 +30,7 @@ from napari_normative.cli_common import (
     guarded,
 )
 from napari_normative.cli_evaluate import evaluate
+from napari_normative.cli_export import export, prepare
 from napari_normative.cli_review import app as review
 from napari_normative.display import has_display, virtual_display
 from napari_normative.errors import DeviceError, NormativeError
@@ -225,6 +226,8 @@ def train(
 
 
 app.command()(guarded(evaluate))
+app.command()(guarded(export))
+app.command()(guarded(prepare))
 app.add_typer(review, name="review")
 
 
