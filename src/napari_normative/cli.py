@@ -31,6 +31,7 @@ from napari_normative.cli_common import (
 )
 from napari_normative.cli_evaluate import evaluate
 from napari_normative.cli_export import export, prepare
+from napari_normative.cli_import import import_monai
 from napari_normative.cli_review import app as review
 from napari_normative.display import has_display, virtual_display
 from napari_normative.errors import DeviceError, NormativeError
@@ -228,6 +229,7 @@ def train(
 app.command()(guarded(evaluate))
 app.command()(guarded(export))
 app.command()(guarded(prepare))
+app.command()(guarded(import_monai))
 app.add_typer(review, name="review")
 
 
