@@ -152,7 +152,8 @@ def train(
     cohort: Annotated[
         str,
         typer.Argument(
-            help="Folder, quoted pattern, or table (.tsv: path, subject, site, age, sex, split).",
+            help="Folder, quoted pattern, table (.tsv: path, subject, site, age, sex, split), or "
+            "data list of MONAI or nnU-Net (.json).",
             metavar="COHORT",
         ),
     ],
