@@ -159,8 +159,8 @@ def main() -> None:
         "Differences are in model units (bright tissue is about 1). ONNX and torch.export hold "
         "three graphs (encode, decode, reconstruct), the bundle one and its weights once more.",
         "",
-        "Written by `benchmarks/export.py`. Wall times depend on what else the machine does; times of "
-        "CPU, less.",
+        "Written by `benchmarks/export.py`. Wall times depend on what else the machine does; "
+        "times of CPU, less.",
         "",
     ]
     OUT.write_text("\n".join(lines), encoding="utf-8")
