@@ -23,6 +23,7 @@ KINDS = {
     "PRE": {"PreprocessError"},
     "MOD": {"ModelFileError"},
     "COH": {"CohortError"},
+    "EXP": {"ExportError"},
     "TRN": {"TrainingError"},
     "SIM": {"SimulationError"},
     "EVA": {"EvaluationError"},

@@ -14,6 +14,8 @@ from napari_normative.cli_config import config
 from napari_normative.cli_demo import demo
 from napari_normative.cli_detect import detect
 from napari_normative.cli_evaluate import evaluate
+from napari_normative.cli_export import export, prepare
+from napari_normative.cli_import import import_monai
 from napari_normative.cli_models import encode, inspect, sample
 from napari_normative.cli_program import program
 from napari_normative.cli_review import app as review
@@ -32,6 +34,9 @@ app.add_typer(review, name="review", rich_help_panel=SCANS)
 app.command(rich_help_panel=MODELS)(train)
 app.command(rich_help_panel=MODELS)(evaluate)
 app.command(rich_help_panel=MODELS)(sample)
+app.command(rich_help_panel=MODELS)(export)
+app.command(rich_help_panel=MODELS)(import_monai)
+app.command(rich_help_panel=SCANS)(prepare)
 
 app.command(rich_help_panel=THIS)(demo)
 app.command(rich_help_panel=THIS)(config)

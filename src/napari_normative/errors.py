@@ -88,6 +88,12 @@ class ModelFileError(NormativeError):
     consequence_default = "No model was loaded."
 
 
+class ExportError(NormativeError):
+    """A model cannot be handed to another program (codes ``EXP-*``)."""
+
+    consequence_default = "Nothing was exported."
+
+
 class CohortError(NormativeError):
     """A cohort cannot be used for training (codes ``COH-*``)."""
 

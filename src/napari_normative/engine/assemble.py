@@ -63,6 +63,7 @@ def assemble(
     objective: ObjectiveConfig | None,
     flip: bool,
     keep_people: bool = True,
+    half: bool = True,
 ) -> NormativeModel:
     """Calibrate a network on people who took no part in it, and write its card.
 
@@ -81,11 +82,11 @@ def assemble(
         Calibration people count mirrored as well.
     keep_people : bool
         Write the people's latents into the model; see docs/decisions/0010.
+    half : bool
+        Store large weights in half precision.
     """
-    tensors = {
-        NETWORK_PREFIX + key: _shrunk(value.detach().cpu().numpy())
-        for key, value in network.state_dict().items()
-    }
+    weights = {k: v.detach().cpu().numpy() for k, v in network.state_dict().items()}
+    tensors = {NETWORK_PREFIX + k: _shrunk(v) if half else v for k, v in weights.items()}
     encode, gaussians = _applied(network, tensors, prepared, device)
     latents, variances = gaussians("train")
 

@@ -192,14 +192,14 @@ def model_of(model: str, digest: str) -> NormativeModel:
     Raises
     ------
     ModelFileError
-        ``MOD-030`` if it is another than the run began with.
+        ``MOD-024`` if it is another than the run began with.
     """
     from napari_normative.engine.model import load_model
 
     found = load_model(model)
     if found.digest != digest:
         raise ModelFileError(
-            "MOD-030",
+            "MOD-024",
             "the model is another than the one that the run began with",
             "Use the same file everywhere, and let it be while a run is at work.",
             subject=Path(model).name,

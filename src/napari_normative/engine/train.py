@@ -15,13 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_normative.core.card import CurvePoint, TrainingFacts
-from napari_normative.core.comparison import BASELINE_NAMES
-from napari_normative.core.config import BaselineKind
-from napari_normative.engine.assemble import Label, assemble
-from napari_normative.engine.baselines import baseline_model
+from napari_normative.engine.assemble import Label
 from napari_normative.engine.cohort import counts, groups, read_cohort, require_enough
-from napari_normative.engine.compare import compare
 from napari_normative.engine.device import bf16_is_fast, choose_device
+from napari_normative.engine.finish import finish, require_model_name
 from napari_normative.engine.infer import versions
 from napari_normative.engine.model import NormativeModel
 from napari_normative.engine.prepared import PreparedCohort, prepare_cohort
@@ -145,13 +142,7 @@ def fit(
     """
     chosen = preset_named(preset).changed(changes or {})
     out = Path(out)
-    if out.suffix != ".safetensors":
-        raise TrainingError(
-            "TRN-002",
-            "a model file ends in .safetensors",
-            f"Use --out {out.with_suffix('.safetensors').name}.",
-            subject=out.name,
-        )
+    require_model_name(out)
     name = preset if isinstance(preset, str) else "custom"
     folder = Path(workdir) if workdir is not None else out.with_name(out.name + ".work")
     tell = progress or (lambda state: None)
@@ -205,42 +196,18 @@ def fit(
             curves=tuple(curves),
         )
         label = Label(out.stem, title or chosen.title, chosen.modality, license_text, credit)
-        tell(TrainProgress("calibrate", 0.0, "healthy people who took no part in training"))
-        model = assemble(
+        model = finish(
             network,
             prepared,
+            chosen,
             label,
             facts,
             choice.device,
-            score=chosen.score,
+            folder=folder,
+            report=report,
             objective=chosen.objective,
-            flip=chosen.augment.flip,
             keep_people=not forget_people,
         )
-        baselines: dict[BaselineKind, NormativeModel] = {}
-        for kind, words in BASELINE_NAMES.items():
-            report("compare", 0.0, f"baseline: {words}")
-            baselines[kind] = baseline_model(
-                kind,
-                prepared,
-                chosen,
-                label,
-                facts,
-                choice.device,
-                keep_people=not forget_people,
-            )
-            baselines[kind].save(folder / "baselines" / f"{kind}.safetensors")
-        rows = compare(
-            model,
-            baselines,
-            prepared,
-            choice.device,
-            seed=seed,
-            report=lambda fraction: report(
-                "compare", fraction, "people who took no part in anything"
-            ),
-        )
-        model.card = model.card.model_copy(update={"comparison": rows})
         model.save(out)
         tell(TrainProgress("compare", 1.0, f"saved {out.name}"))
         return model
