@@ -148,7 +148,8 @@ def main() -> None:
         f"{metadata.version('monai')} on {sizes['train']} crops of the hippocampus for "
         f"{chosen.steps} steps ({minutes:.1f} min of CPU, KL weight {KL_WEIGHT:g}); imported, "
         f"calibrated on {card.calibration.people} others in {spent:.0f} s. Machine: "
-        f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} thread(s), torch {torch.__version__}.",
+        f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} thread(s), "
+        f"torch {torch.__version__}.",
         "",
         "| | |",
         "|---|---|",

@@ -38,6 +38,8 @@ def test_every_command_and_option_that_is_printed_exists():
         at, rest = top, words
         while hasattr(at, "commands") and rest:
             word, *rest = rest
+            if word == "COMMAND":  # stands for any
+                break
             if word.startswith("-"):
                 both = {o for p in at.params for o in (*p.opts, *p.secondary_opts)}
                 assert word in both, f"{name}: {word}"
