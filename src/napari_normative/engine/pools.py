@@ -90,6 +90,8 @@ def local_pool(
         "distributed.scheduler.worker-ttl": None,  # a long scan is no dead worker
         "distributed.nanny.pre-spawn-environ": environment,
     }
+    if not dashboard:  # a page that nobody asked for would show nothing
+        settings |= {f"distributed.{who}.http.routes": [] for who in ("scheduler", "worker")}
     with dask.config.set(settings), _quiet(), _environment(environment):
         try:
             with _deaf_to_interrupts():
@@ -98,7 +100,7 @@ def local_pool(
                     threads_per_worker=1,
                     memory_limit=0,
                     host="127.0.0.1",
-                    dashboard_address="127.0.0.1:0" if dashboard else None,
+                    dashboard_address="127.0.0.1:0",
                     security=Security.temporary(),
                     silence_logs=logging.CRITICAL,
                 )
