@@ -34,7 +34,7 @@ MOST_NAMED = 20
 """Scans that are left out and named; all are in the table."""
 
 
-@guarded
+@guarded(kept="What is done is kept; the same command goes on.")
 def cohort(
     context: typer.Context,
     source: Annotated[
