@@ -66,6 +66,17 @@ class PreparedCohort:
         """Return the positions of the people of some splits."""
         return [i for i, person in enumerate(self.people) if person.split in splits]
 
+    def some(self, most: int, *splits: str) -> list[int]:
+        """Return the positions of ``most`` people of some splits, or all if they are fewer.
+
+        Drawn at random, always alike for as many people.
+        """
+        found = self.select(*splits)
+        if len(found) <= most:
+            return found
+        drawn = np.random.default_rng(len(found)).choice(len(found), most, replace=False)
+        return [found[i] for i in sorted(drawn)]
+
 
 def prepare_cohort(
     people: Sequence[Person],
