@@ -11,6 +11,7 @@ train_step-DEVICE.json beside the table train_step.md, which is made of all such
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import platform
 import re
@@ -86,10 +87,8 @@ def timed(cohort: PreparedCohort, preset: Preset, device: str, bf16: bool, secon
     times: list[float] = []
     with tempfile.TemporaryDirectory() as folder, train.quiet():
         trainee = trainee_of(cohort, preset, Path(folder), times, seconds)
-        try:
+        with contextlib.suppress(CancelledError):
             loop.run(trainee, device=device, bf16=bf16)
-        except CancelledError:
-            pass
     # The last step of all also looks at people who are held out.
     gaps = np.diff(times)[min(WARM, len(times) // 3) : -1]
     step_s = float(np.median(gaps))

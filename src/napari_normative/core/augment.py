@@ -9,7 +9,6 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 
@@ -135,7 +134,7 @@ def augment(
         masks = torch.where(mirrored, masks.flip(2), masks)
 
     size = torch.tensor(images.shape[2:], device=device, dtype=torch.float32)
-    shear, scale, shift = chance.affine.split((9, 3, 3), dim=1)
+    shear, scale, shift = (chance.affine[:, a:b] for a, b in ((0, 9), (9, 12), (12, 15)))
     linear = torch.eye(3, device=device) + config.shear * shear.view(n, 3, 3)
     linear = linear + torch.diag_embed(config.scale * scale)
     voxel = 2 / (spacing_mm * size.flip(0))  # a millimetre in grid_sample's units

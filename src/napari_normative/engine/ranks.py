@@ -187,7 +187,7 @@ def _connect(ranks: Ranks) -> Any:
     )  # fmt: skip
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     if "MASTER_ADDR" not in os.environ:
-        from lightning.fabric.plugins.environments import SLURMEnvironment
+        from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
         nodes = os.environ.get("SLURM_STEP_NODELIST", "127.0.0.1")
         os.environ["MASTER_ADDR"] = SLURMEnvironment.resolve_root_node_address(nodes)
