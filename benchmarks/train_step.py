@@ -30,9 +30,10 @@ from synthetic import Synthetic
 from napari_normative.core.augment import augment
 from napari_normative.core.objective import evaluate
 from napari_normative.core.vae import VAE, Latent
-from napari_normative.engine import loop, train
+from napari_normative.engine import loop
 from napari_normative.engine.device import bf16_is_fast
 from napari_normative.engine.feed import Feed
+from napari_normative.engine.optimise import quiet
 from napari_normative.engine.prepared import PreparedCohort
 from napari_normative.engine.presets import PRESETS, Preset
 from napari_normative.engine.ranks import Ranks
@@ -85,7 +86,7 @@ def timed(cohort: PreparedCohort, preset: Preset, device: str, bf16: bool, secon
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     times: list[float] = []
-    with tempfile.TemporaryDirectory() as folder, train.quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet():
         trainee = trainee_of(cohort, preset, Path(folder), times, seconds)
         with contextlib.suppress(CancelledError):
             loop.run(trainee, device=device, bf16=bf16)
@@ -148,7 +149,7 @@ def converged(cohort: PreparedCohort, preset: Preset, device: str, bf16: bool, s
     """Return where a short training ends, its curve, and how long it took."""
     times: list[float] = []
     began = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder, train.quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet():
         trainee = trainee_of(cohort, preset, Path(folder), times, float("inf"), seed)
         loop.run(trainee, device=device, bf16=bf16)
     curve = [point.elbo_nats for point in trainee.curves]

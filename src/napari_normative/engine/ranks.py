@@ -10,7 +10,7 @@ import contextlib
 import datetime
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -89,6 +89,15 @@ class Ranks:
         dist.broadcast_object_list(held, src=0)
         answer: T = held[0]
         return answer
+
+    def take_on(self, tensors: Iterable[Tensor]) -> None:
+        """Give tensors the first process's values, in place."""
+        if self.alone:
+            return
+        import torch.distributed as dist
+
+        for tensor in tensors:
+            dist.broadcast(tensor.detach(), src=0)
 
     def total(self, values: Tensor) -> Tensor:
         """Return the sum of a tensor over all processes; it carries no gradient."""
