@@ -10,6 +10,7 @@ import contextlib
 import datetime
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,7 +27,7 @@ T = TypeVar("T")
 
 PATIENCE = datetime.timedelta(hours=12)
 """How long a process waits for another that is alive: alignment is shared unevenly."""
-LAST_WORDS_S = 5.0
+LAST_WORDS_S = 3.0
 """How long is waited for the reason why another process ended."""
 _LOST = ("gloo", "nccl", "connection", "peer", "socket", "broken pipe", "store")
 
@@ -228,10 +229,7 @@ def _is_lost(error: BaseException) -> bool:
 
 
 def _why_lost(ranks: Ranks, store: Any) -> TrainingError:
-    said, told = "", False
-    with contextlib.suppress(RuntimeError):
-        store.wait(["failed"], datetime.timedelta(seconds=LAST_WORDS_S))
-        said = f" ({store.get('failed').decode()})"
+    said = f" ({store.get('failed').decode()})" if _appears(store, "failed") else ""
     error = TrainingError(
         "TRN-021",
         "another process of this training ended"
@@ -242,9 +240,20 @@ def _why_lost(ranks: Ranks, store: Any) -> TrainingError:
         with contextlib.suppress(RuntimeError):
             store.set("told", "1")
         return error
-    with contextlib.suppress(RuntimeError):
-        store.wait(["told"], datetime.timedelta(seconds=LAST_WORDS_S))
-        told = True
-    if ranks.rank == 1 and not told:  # the first process is gone: somebody must say so
+    if ranks.rank == 1 and not _appears(
+        store, "told"
+    ):  # the first process is gone: somebody must say so
         print(error, file=sys.__stderr__, flush=True)
     return error
+
+
+def _appears(store: Any, key: str) -> bool:
+    """Whether a word is left behind, now or in a moment."""
+    deadline = time.monotonic() + LAST_WORDS_S
+    with contextlib.suppress(RuntimeError):
+        while not store.check([key]):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        return True
+    return False
