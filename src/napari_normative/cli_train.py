@@ -19,7 +19,7 @@ from napari_normative.errors import CancelledError, NormativeError
 from napari_normative.terminal import Bar
 
 if TYPE_CHECKING:
-    from napari_normative.engine.train import TrainProgress
+    from napari_normative.engine.progress import TrainProgress
 
 REQUEUE = 75
 """Exit status (EX_TEMPFAIL) of a training that was told to make room and can go on later."""
@@ -143,6 +143,10 @@ def train(
         bool,
         typer.Option("--forget-people", help="Leave the people's latents out of the model file."),
     ] = False,
+    align_only: Annotated[
+        bool,
+        typer.Option("--align-only", help="Align the scans and end; training finds them."),
+    ] = False,
     tensorboard: Annotated[
         bool,
         typer.Option("--tensorboard", help="Write the curves for TensorBoard too."),
@@ -153,6 +157,7 @@ def train(
 
     SIGTERM and SIGUSR1 end it at a checkpoint with exit status 75: run it again with --resume.
     """
+    from napari_normative.engine.align import align
     from napari_normative.engine.presets import settings_from
     from napari_normative.engine.ranks import from_environment
     from napari_normative.engine.train import fit
@@ -175,6 +180,21 @@ def train(
             stop.stage = state.stage
             bar.train(state)
 
+        if align_only:
+            count = align(
+                cohort,
+                out,
+                preset=preset,
+                changes=changes,
+                seed=seed,
+                template=template,
+                workdir=workdir,
+                progress=show,
+                cancel=lambda: stop.asked is not None,
+            )
+            if ranks.first and not quiet:
+                typer.echo(f"{count} scans are aligned. {NOTICE}")
+            return
         made = fit(
             cohort,
             out,

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 if TYPE_CHECKING:
     from napari_normative.engine.detection import Detection
-    from napari_normative.engine.train import TrainProgress
+    from napari_normative.engine.progress import TrainProgress
     from napari_normative.volume import Volume
 
 MOST_ROWS = 6

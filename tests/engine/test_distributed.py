@@ -27,6 +27,22 @@ from napari_normative.io.checkpoint import newest_checkpoint
 
 STEPS = 40
 
+PROGRAM = """
+import os
+from pathlib import Path
+import torch
+honest = torch.nn.utils.clip_grad_norm_
+def noted(parameters, most):
+    norm = honest(parameters, most)
+    with Path(os.environ["NORMS"]).open("a") as file:
+        print(float(norm), file=file)
+    return norm
+torch.nn.utils.clip_grad_norm_ = noted
+from napari_normative.cli import main
+main()
+"""
+"""The command, noting the gradient's size before it is clipped: Adam and clipping hide it."""
+
 JOIN = """
 import os, signal, sys
 from napari_normative.engine import ranks
@@ -156,13 +172,17 @@ def test_one_then_two_then_one_process_take_the_steps_of_one(
     prepared: PreparedCohort,
     small: Preset,
     straight: Optimised,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One process stops, two go on until the scheduler wants their place, one ends it."""
+    import torch
+
     folder = tmp_path / "m.safetensors.work"
     with pytest.raises(CancelledError):
         trained(prepared, small, folder, cancel=lambda points: len(points) >= 4)
+    monkeypatch.setenv("NORMS", str(tmp_path / "norms"))
     status, said = interrupted(
-        [*command, "--devices", "2"],
+        [sys.executable, "-c", PROGRAM, *command[3:], "--devices", "2"],
         folder / "curves.csv",
         lambda pid: os.kill(pid, signal.SIGUSR1),
         rows=6,
@@ -177,6 +197,23 @@ def test_one_then_two_then_one_process_take_the_steps_of_one(
     step = found[1]["step"]
     assert isinstance(step, int)
     assert 5 < step < STEPS
+    norms: list[float] = []
+    honest = torch.nn.utils.clip_grad_norm_
+    monkeypatch.setattr(
+        torch.nn.utils, "clip_grad_norm_",
+        lambda *given: norms.append(float(norm := honest(*given))) or norm,
+    )  # fmt: skip
+    with pytest.raises(CancelledError):
+        trained(prepared, small, tmp_path / "one", cancel=lambda points: len(points) >= step)
+    monkeypatch.undo()
+    of_two = [float(line) for line in (tmp_path / "norms").read_text().splitlines()]
+    assert of_two == pytest.approx(norms[4:], rel=1e-3)
+    alone = newest_checkpoint(tmp_path / "one" / "checkpoints")
+    assert alone is not None
+    for kind, tolerance in (("network.", 1e-3), ("adam.exp_avg.", 1e-2), ("average.", 1e-3)):
+        names = sorted(name for name in alone[0] if name.startswith(kind))
+        one, two = (np.concatenate([c[0][n].ravel() for n in names]) for c in (alone, found))
+        assert np.linalg.norm(two - one) < tolerance * np.linalg.norm(one), kind
     assert_alike(straight, trained(prepared, small, folder))
     rows = (folder / "curves.csv").read_text().splitlines()
     assert rows[0].startswith("step,minutes,elbo_nats")
@@ -280,7 +317,7 @@ def test_parts_of_a_batch_sum_to_the_whole(likelihood: str) -> None:
     density = torch.linspace(0.2, 0.9, 5).view(5, 1, 1, 1, 1)
     mask = (torch.rand(5, 1, 6, 6, 6, generator=random) < density).double()
     mean = torch.randn(5, 4, generator=random, dtype=torch.float64)
-    mean[:, 3] *= 0.1  # a direction that is free
+    mean[:, 3] *= 0.3  # free in the whole batch, but a part's sum is above the limit
     config = ObjectiveConfig.model_validate(
         {"likelihood": likelihood, "ssim": 0.5, "free_nats": 0.1}
     )

@@ -19,7 +19,8 @@ from napari_normative.engine import loop
 from napari_normative.engine.cohort import Person, read_cohort
 from napari_normative.engine.model import NormativeModel, load_model
 from napari_normative.engine.presets import Preset
-from napari_normative.engine.train import TrainProgress, fit
+from napari_normative.engine.progress import TrainProgress
+from napari_normative.engine.train import fit
 from napari_normative.errors import CancelledError, CohortError, TrainingError
 from napari_normative.io.checkpoint import newest_checkpoint
 from napari_normative.io.nifti import write_volume

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,65 +12,22 @@ from numpy.typing import NDArray
 from napari_normative.core.card import CurvePoint, TrainingFacts
 from napari_normative.core.comparison import BASELINE_NAMES
 from napari_normative.core.config import BaselineKind
+from napari_normative.engine.align import aligned_cohort, places, reporter
 from napari_normative.engine.assemble import Label, assemble
 from napari_normative.engine.baselines import baseline_model
-from napari_normative.engine.cohort import counts, groups, read_cohort, require_enough
+from napari_normative.engine.cohort import counts
 from napari_normative.engine.compare import compare
 from napari_normative.engine.curves import require_tensorboard
 from napari_normative.engine.device import DeviceChoice, choose_device
 from napari_normative.engine.infer import versions
 from napari_normative.engine.model import NormativeModel
 from napari_normative.engine.optimise import How, Optimised, optimise, uses_bf16
-from napari_normative.engine.prepared import PreparedCohort, prepare_cohort
+from napari_normative.engine.prepared import PreparedCohort
 from napari_normative.engine.presets import Preset, preset_named
+from napari_normative.engine.progress import TrainProgress
 from napari_normative.engine.ranks import Ranks, joined
-from napari_normative.errors import CancelledError, TrainingError
+from napari_normative.errors import TrainingError
 from napari_normative.io.checkpoint import require_unused
-from napari_normative.io.folders import claimed
-
-
-@dataclass(frozen=True)
-class TrainProgress:
-    """How far training is.
-
-    Attributes
-    ----------
-    stage : {"check", "align", "train", "calibrate", "compare"}
-    fraction : float
-        Of the stage, 0 to 1.
-    message : str
-        The scan or step at hand.
-    point : CurvePoint or None
-        Newest point of the curves, nats per volume.
-    seconds_left : float or None
-        Of the stage.
-    picture : uint8 array, shape (rows, columns), or None
-        A new look at people who took no part; see :func:`thumbnails.montage`.
-    left_out : str
-        Why a scan was left out, when this tells of one.
-    """
-
-    stage: str
-    fraction: float
-    message: str = ""
-    point: CurvePoint | None = None
-    seconds_left: float | None = None
-    picture: NDArray[np.uint8] | None = None
-    left_out: str = ""
-
-    def describe(self) -> str:
-        """Return the ELBO and its terms in nats, active units and the time left, in one line."""
-        parts = [self.message] if self.message else []
-        if (point := self.point) is not None:
-            parts.append(
-                f"ELBO {point.elbo_nats:.0f} nats "
-                f"(reconstruction {point.reconstruction_nats:.0f}, KL {point.kl_nats:.1f}), "
-                f"{point.active_units} active units"
-            )
-        if self.seconds_left is not None:
-            minutes, seconds = divmod(round(self.seconds_left), 60)
-            parts.append(f"{minutes}:{seconds:02d} left")
-        return ", ".join(parts)
 
 
 def fit(
@@ -143,47 +99,19 @@ def fit(
     CohortError, TrainingError, DeviceError, OutputError
     """
     chosen = preset_named(preset).changed(changes or {})
-    out = Path(out)
-    if out.suffix != ".safetensors":
-        raise TrainingError(
-            "TRN-002",
-            "a model file ends in .safetensors",
-            f"Use --out {out.with_suffix('.safetensors').name}.",
-            subject=out.name,
-        )
+    out, folder = places(out, workdir)
     name = preset if isinstance(preset, str) else "custom"
-    folder = Path(workdir) if workdir is not None else out.with_name(out.name + ".work")
     tell = progress or (lambda state: None)
-
-    def report(stage: str, fraction: float, message: str) -> None:
-        if cancel is not None and cancel():
-            raise CancelledError
-        tell(TrainProgress(stage, fraction, message))
-
+    report = reporter(tell, cancel)
     with contextlib.ExitStack() as held:
         with joined() as ranks:
             choice = _device(device, ranks)
             tell(TrainProgress("check", 0.0, f"{choice.device} ({choice.reason})"))
             how = How(choice.device, precision, max_minutes, resume, tensorboard, folder, ranks)
             _check(chosen, how)
-            people = read_cohort(cohort, seed=seed)
-            groups(people, chosen.balance_by)
-            if ranks.first:
-                held.enter_context(claimed(folder))
-            ranks.gather(None)  # nobody writes into a folder that is another training's
-            prepared = prepare_cohort(
-                people,
-                chosen,
-                folder / "prepared",
-                template=None if template is None else Path(template),
-                report=report,
-                ranks=ranks,
+            prepared = aligned_cohort(
+                cohort, chosen, folder, seed, template, ranks, held, tell, report
             )
-            require_enough(prepared.people, "the usable part of the cohort")
-            for sentence in prepared.mended:
-                tell(TrainProgress("align", 1.0, sentence))
-            for sentence in prepared.refused:
-                tell(TrainProgress("align", 1.0, f"left out: {sentence}", left_out=sentence))
             trained = _train(prepared, chosen, how, seed, pictures, tell, cancel)
             ranks.gather(None)
         if not ranks.first:
