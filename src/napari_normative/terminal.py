@@ -29,7 +29,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from napari_normative.engine.detection import Detection
-    from napari_normative.engine.train import TrainProgress
+    from napari_normative.engine.progress import TrainProgress
     from napari_normative.volume import Volume
 
 MOST_ROWS = 6

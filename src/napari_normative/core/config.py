@@ -75,6 +75,12 @@ class VAEConfig(BaseModel):
         i, j, k = (n // self.stride for n in self.shape)
         return i, j, k
 
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Shape of one volume's latent; in the spatial form for the nominal size."""
+        cells = self.cells if self.latent == "spatial" else ()
+        return (self.latent_size, *cells)
+
     @model_validator(mode="after")
     def _consistent(self) -> VAEConfig:
         if any(n % self.stride for n in self.shape):

@@ -24,6 +24,9 @@ from napari_normative.volume import FloatArray
 if TYPE_CHECKING:
     from napari_normative.core.baselines import Network
 
+MOST_LATENTS = 4096
+"""People of a split whose latents are looked at and kept, drawn at random where there are more."""
+
 INTENDED_USE = (
     "Research use only, not for diagnosis. Shows where a scan differs from healthy people like "
     "those it was trained on, as candidates for a person to review."
@@ -150,7 +153,7 @@ def _applied(
     def gaussians(*splits: str) -> tuple[FloatArray, FloatArray]:
         means, variances = [], []
         with torch.inference_mode():
-            for n in prepared.select(*splits):
+            for n in prepared.some(MOST_LATENTS, *splits):
                 image = torch.from_numpy(prepared.images[n].astype(np.float32)).to(device)
                 latent = network.encode(image[None, None])
                 means.append(latent.mean[0].float().cpu().numpy())

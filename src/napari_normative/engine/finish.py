@@ -14,21 +14,9 @@ from napari_normative.engine.compare import compare
 from napari_normative.engine.model import NormativeModel
 from napari_normative.engine.prepared import PreparedCohort, Report
 from napari_normative.engine.presets import Preset
-from napari_normative.errors import TrainingError
 
 if TYPE_CHECKING:
     from napari_normative.core.baselines import Network
-
-
-def require_model_name(out: Path) -> None:
-    """Raise ``TRN-002`` unless a file's name is that of a model."""
-    if out.suffix != ".safetensors":
-        raise TrainingError(
-            "TRN-002",
-            "a model file ends in .safetensors",
-            f"Use --out {out.with_suffix('.safetensors').name}.",
-            subject=out.name,
-        )
 
 
 def finish(

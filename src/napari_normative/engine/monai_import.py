@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,18 +12,18 @@ from pydantic import ValidationError
 
 from napari_normative.core.card import TrainingFacts
 from napari_normative.core.config import AutoencoderConfig
+from napari_normative.engine.align import aligned_cohort, places, reporter
 from napari_normative.engine.assemble import Label
-from napari_normative.engine.cohort import counts, read_cohort, require_enough
+from napari_normative.engine.cohort import counts
 from napari_normative.engine.device import choose_device
-from napari_normative.engine.finish import finish, require_model_name
+from napari_normative.engine.finish import finish
 from napari_normative.engine.infer import versions
 from napari_normative.engine.model import NormativeModel
-from napari_normative.engine.prepared import prepare_cohort
 from napari_normative.engine.presets import Preset, preset_named
-from napari_normative.engine.train import TrainProgress
-from napari_normative.errors import CancelledError, ModelFileError
+from napari_normative.engine.progress import TrainProgress
+from napari_normative.engine.ranks import Ranks
+from napari_normative.errors import ModelFileError
 from napari_normative.io.checkpoint import Tensors
-from napari_normative.io.folders import claimed
 from napari_normative.io.weights import read_weights
 
 if TYPE_CHECKING:
@@ -90,34 +91,19 @@ def import_autoencoder(
         ``MOD-030`` to ``MOD-037``: MONAI is missing, or weights and network do not fit.
     CohortError, TrainingError, DeviceError, OutputError
     """
-    out = Path(out)
-    require_model_name(out)
     chosen = preset_named(preset).changed(changes or {})
+    out, folder = places(out, workdir)
     tensors, digest = read_weights(weights)
     config = read_network(network, chosen.preprocess.shape, scale, digest)
     built = with_weights(config, tensors, Path(weights).name)
     tell = progress or (lambda state: None)
-
-    def report(stage: str, fraction: float, message: str) -> None:
-        if cancel is not None and cancel():
-            raise CancelledError
-        tell(TrainProgress(stage, fraction, message))
-
+    report = reporter(tell, cancel)
     choice = choose_device(device)
     report("check", 0.0, f"{choice.device} ({choice.reason})")
-    people = read_cohort(cohort, seed=seed)
-    folder = Path(workdir) if workdir is not None else out.with_name(out.name + ".work")
-    with claimed(folder):
-        prepared = prepare_cohort(
-            people,
-            chosen,
-            folder / "prepared",
-            template=None if template is None else Path(template),
-            report=report,
+    with contextlib.ExitStack() as held:
+        prepared = aligned_cohort(
+            cohort, chosen, folder, seed, template, Ranks(), held, tell, report
         )
-        require_enough(prepared.people, "the usable part of the cohort")
-        for sentence in prepared.refused:
-            tell(TrainProgress("align", 1.0, f"left out: {sentence}", left_out=sentence))
         model = finish(
             built,
             prepared,
