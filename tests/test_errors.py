@@ -32,6 +32,7 @@ KINDS = {
     "IMP": {"RegionsFileError"},
     "REV": {"ReviewError"},
     "JOB": {"NormativeError"},
+    "SES": {"SessionError"},
 }
 IN_SEVERAL_MODULES = {
     "GEO-002",  # arrays with their affine, and nibabel images

@@ -131,6 +131,12 @@ class OutputError(NormativeError):
     consequence_default = "Nothing was written."
 
 
+class SessionError(NormativeError):
+    """A viewer session cannot do what was asked, or be saved or opened (codes ``SES-*``)."""
+
+    consequence_default = "The window is as it was."
+
+
 class CancelledError(NormativeError):
     """The person asked to stop (code ``CAN-001``)."""
 

@@ -1,0 +1,198 @@
+"""The standard pictures of a session, each checked to show something."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_normative.errors import OutputError
+from napari_normative.io.atomic import replace_files
+from napari_normative.layers.spec import CANDIDATES, SCAN, facts_of
+from napari_normative.plugin.viewing import main_window
+
+if TYPE_CHECKING:
+    from napari_normative.plugin.scripting.session import ScriptedSession
+
+VIEW_3D_DEG = (0.0, 25.0, 70.0)
+FAINT = 0.35
+"""Opacity of the scan in 3D, behind the map."""
+LEAST_SD = 5.0
+"""A picture with less contrast (grey values 0 to 255) is blank."""
+LEAST_COLOURED = 2e-4
+"""Share of coloured pixels below which an overlay is not on the picture."""
+TURNS = 5
+"""Of the event loop: layers are sliced and drawn by later events."""
+
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Standard:
+    """One of the standard pictures.
+
+    Attributes
+    ----------
+    layout : str
+        Of the canvas; empty for the one there is.
+    in_3d : bool
+    grab : callable of (viewer)
+        Returns the picture, uint8, shape (rows, columns, 3 or 4).
+    compares : bool
+        Needs an anomaly map.
+    """
+
+    layout: str
+    grab: Callable[[Any], Picture]
+    in_3d: bool = False
+    compares: bool = False
+
+
+def _canvas(viewer: Any) -> Picture:
+    picture: Picture = viewer.screenshot(canvas_only=True, flash=False)
+    return picture
+
+
+def _area(viewer: Any) -> Picture:
+    """Grab the canvas with the panes beside it."""
+    from qtpy.QtGui import QImage
+
+    image = main_window(viewer).centralWidget().grab().toImage()  # type: ignore[union-attr]
+    image = image.convertToFormat(QImage.Format.Format_RGB888)
+    bits = image.constBits()
+    if hasattr(bits, "setsize"):  # PyQt does not know how much there is
+        bits.setsize(image.sizeInBytes())
+    rows = np.frombuffer(bits, np.uint8).reshape(image.height(), image.bytesPerLine())
+    return rows[:, : 3 * image.width()].reshape(image.height(), image.width(), 3).copy()
+
+
+def _window(viewer: Any) -> Picture:
+    picture: Picture = viewer.screenshot(canvas_only=False, flash=False)
+    return picture
+
+
+STANDARD = {
+    "axial.png": Standard("axial", _canvas),
+    "planes.png": Standard("planes", _area),
+    "side-by-side.png": Standard("side-by-side", _area, compares=True),
+    "window.png": Standard("axial", _window),
+    "volume-3d.png": Standard("axial", _canvas, in_3d=True),
+}
+"""By file name, in the order in which they are taken."""
+
+
+def take_pictures(session: ScriptedSession, folder: str | Path) -> list[Path]:
+    """Write the standard pictures of what a session shows, and leave it as it was.
+
+    They show the strongest candidate, or else the point at hand.
+
+    Raises
+    ------
+    OutputError
+        ``OUT-020`` if a picture is blank, ``OUT-021`` if the overlay is not on it; then none
+        is written.
+    """
+    from napari_normative.engine.pictures import png_bytes
+
+    viewer, detection = session.viewer, session.detection
+    coloured = detection is not None and bool(detection.anomaly_z.data.any())
+    wanted = {n: p for n, p in STANDARD.items() if detection is not None or not p.compares}
+    files: dict[Path, bytes] = {}
+    with _as_it_was(session):
+        if detection is not None and detection.candidates:
+            session.go_to(detection.candidates[0].centroid_mm)
+        for name, standard in wanted.items():
+            session.layout(standard.layout)
+            if standard.in_3d:
+                _arrange_3d(viewer)
+            draw(session)
+            picture = standard.grab(viewer)
+            require_content(picture, name, coloured=coloured)
+            files[Path(folder) / name] = png_bytes(np.ascontiguousarray(picture[..., :3]))
+    replace_files(files)
+    return list(files)
+
+
+def draw(session: ScriptedSession) -> None:
+    """Let the panes fill and everything be drawn."""
+    from qtpy.QtWidgets import QApplication
+
+    session.settle()
+    for _ in range(TURNS):
+        QApplication.processEvents()
+
+
+@contextmanager
+def _as_it_was(session: ScriptedSession) -> Iterator[None]:
+    """Give back layout, point, camera and looks of the layers."""
+    viewer, layout, point = session.viewer, session.layout(), session.position_mm
+    camera = viewer.scene.camera
+    ndisplay, seen = viewer.dims.ndisplay, (camera.center, camera.zoom, camera.angles)
+    opacity = {layer: layer.opacity for layer in viewer.layers}
+    contour = {layer: layer.contour for layer in viewer.layers if hasattr(layer, "contour")}
+    try:
+        yield
+    finally:
+        viewer.dims.ndisplay = 2
+        session.layout(layout)
+        session.settle()
+        viewer.dims.ndisplay = ndisplay
+        for layer, value in opacity.items():
+            layer.opacity = value
+        for layer, value in contour.items():
+            layer.contour = value
+        if point is not None:
+            session.go_to(point)
+        camera.center, camera.zoom, camera.angles = seen
+
+
+def _arrange_3d(viewer: Any) -> None:
+    """Show the volume obliquely from the front, the scan faint behind the map."""
+    for layer in viewer.layers:
+        facts = facts_of(layer)
+        if facts is not None and facts.role == SCAN:
+            layer.opacity = FAINT
+        if facts is not None and facts.role == CANDIDATES:
+            layer.contour = 0  # contours exist in planes only
+    viewer.dims.ndisplay = 3
+    viewer.reset_view()
+    viewer.scene.camera.angles = VIEW_3D_DEG
+
+
+def require_content(picture: NDArray[Any], name: str, *, coloured: bool) -> None:
+    """Refuse a blank picture, and one without the coloured map.
+
+    Parameters
+    ----------
+    picture : uint8 array, shape (rows, columns, 3 or 4)
+    name : str
+        Of its file.
+    coloured : bool
+        Whether it must show a coloured map.
+
+    Raises
+    ------
+    OutputError
+    """
+    colours = picture[..., :3].astype(float)
+    if colours.std() <= LEAST_SD:
+        raise OutputError(
+            "OUT-020",
+            f"the screenshot is blank (standard deviation {colours.std():.1f})",
+            "Check that OpenGL works on this display (on Debian: libgl1 and libegl1).",
+            subject=name,
+            consequence="No screenshot was written.",
+        )
+    if coloured and (np.ptp(colours, axis=-1) > 60).mean() < LEAST_COLOURED:
+        raise OutputError(
+            "OUT-021",
+            "the screenshot does not show the anomaly map",
+            "Show the overlay; otherwise report it with the versions of napari and vispy.",
+            subject=name,
+            consequence="No screenshot was written.",
+        )
