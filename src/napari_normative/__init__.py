@@ -25,7 +25,7 @@ _PUBLIC = {
     "Evaluation": "napari_normative.engine.evaluation",
     "fit": "napari_normative.engine.train",
     "show": "napari_normative.plugin.show",
-    "open_session": "napari_normative.plugin.scripting.session",
+    "open_session": "napari_normative.plugin.scripting.opening",
 }
 
 __all__ = [
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from napari_normative.engine.train import fit
     from napari_normative.errors import NormativeError
     from napari_normative.io.nifti import read_volume, write_volume
-    from napari_normative.plugin.scripting.session import open_session
+    from napari_normative.plugin.scripting.opening import open_session
     from napari_normative.plugin.show import show
     from napari_normative.volume import Volume
 

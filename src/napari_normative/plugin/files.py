@@ -27,9 +27,7 @@ LayerTuple = tuple[Any, dict[str, Any], str]
 WRITABLE = (".nii.gz", ".nii")
 
 
-def layer_of(
-    volumes: list[Volume], name: str, answers: dict[str, Any] | None = None
-) -> LayerTuple:
+def layer_of(volumes: list[Volume], name: str, answers: dict[str, Any] | None = None) -> LayerTuple:
     """Return the layer of a volume or series that was read, with what the reader was told."""
     told: dict[str, Any] = {"read": answers} if answers else {}
     if volumes[0].source.is_label and len(volumes) == 1:
@@ -69,11 +67,11 @@ def open_file(path: str, ask: Ask | None = None, **answers: Any) -> list[LayerTu
         try:
             series = read_series(path, **chosen)
         except VolumeFileError as error:
-            answers = _QUESTIONS.get(error.code, ())
-            number = ask(str(error), tuple(a for a, _ in answers)) if ask and answers else None
+            offered = _QUESTIONS.get(error.code, ())
+            number = ask(str(error), tuple(a for a, _ in offered)) if ask and offered else None
             if number is None:
                 raise
-            chosen |= answers[number][1]
+            chosen |= offered[number][1]
         else:
             volumes = [series.volume(index) for index in range(series.data.shape[-1])]
             return [layer_of(volumes, series.first.source.name, chosen)]

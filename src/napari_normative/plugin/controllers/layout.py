@@ -170,6 +170,12 @@ class LayoutController:
             self._visible.clear()
             self._origin = ""
 
+    def visible_in_planes(self, layer: Any) -> bool:
+        """Whether a layer is seen in a plane: side by side and 3D show other ones for a while."""
+        if layer in self._visible:
+            return self._visible[layer]
+        return self._view.visible_in_planes(layer)
+
     def _show_plane(self, viewer: Any, plane: Plane) -> None:
         self._board.close()
         before, self._before = self._before, None

@@ -71,7 +71,8 @@ class ModelsController:
             If it is no model of ours.
         """
         state = self.state
-        named = [choice.key for choice in state.models if choice.label == str(name_or_path)]
+        wanted = str(name_or_path)
+        named = [choice.key for choice in state.models if wanted in {choice.key, choice.label}]
         key = named[0] if named else self.shelf.add(Path(name_or_path).expanduser())
         state.error = ""
         self.refresh()

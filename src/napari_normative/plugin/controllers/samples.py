@@ -106,6 +106,11 @@ class SamplesController(JobController):
         """What was drawn last; None before, and when its layers are gone."""
         return None if self._made is None else self._made.draws
 
+    @property
+    def layers(self) -> list[Any]:
+        """The layers of what was drawn last that are still there."""
+        return [layer for ref in self._layers if (layer := ref()) is not None]
+
     def draw(self) -> None:
         """Draw from the cohort, whatever was chosen before."""
         self.state.kind = PRIOR

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from napari_normative.plugin.controllers.review import ReviewController
 
 if TYPE_CHECKING:
     from napari_normative.plugin.scripting.session import ScriptedSession
     from napari_normative.plugin.state.review import ReviewRow
-    from napari_normative.review.reading import Progress
+    from napari_normative.review.book import Book
+    from napari_normative.review.reading import Place, Progress
 
 WHAT = "review"
 
@@ -79,7 +80,7 @@ class ScriptedReview:
             left.add((place.assignment, place.candidate))
             yield row
 
-    def _next_open(self, left: set[tuple[int, str]]) -> Any:
+    def _next_open(self, left: set[tuple[int, str]]) -> Place | None:
         """Return the next place without a decision that was not passed over; None at the end."""
         reading = self._book.reading
         place = start = reading.after(None, "open")
@@ -156,7 +157,7 @@ class ScriptedReview:
     # ---- inside
 
     @property
-    def _book(self) -> Any:
+    def _book(self) -> Book:
         if self._made.book is None:
             raise self._session.refusal(WHAT, "Open it again with session.review(path).")
         return self._made.book
@@ -172,7 +173,9 @@ class ScriptedReview:
         if comment:
             self.comment(comment)
         if word != "skip" and self._book is not None and self.current is None:
-            raise self._session.refusal(WHAT, "This scan has no candidate; skip() says that it is done.")
+            raise self._session.refusal(
+                WHAT, "This scan has no candidate; skip() says that it is done."
+            )
         self._record(lambda: self._made.requests.decide.emit(word))
 
     def _record(self, request: Callable[[], None]) -> None:

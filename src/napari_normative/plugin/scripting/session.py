@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeGuard
+from typing import TYPE_CHECKING, Any, Self
 
 from napari_normative.engine.scans import as_volume
-from napari_normative.errors import SessionError
 from napari_normative.layers.spec import LABELS, SCAN, facts_of, spec_of
-from napari_normative.plugin.controllers.anomaly import AnomalyController
-from napari_normative.plugin.controllers.base import C, JobController
+from napari_normative.plugin.controllers.base import JobController
 from napari_normative.plugin.controllers.candidates import CandidatesController
-from napari_normative.plugin.controllers.layout import LayoutController
-from napari_normative.plugin.controllers.reading import ReadingController
 from napari_normative.plugin.controllers.samples import SamplesController
-from napari_normative.plugin.detections import belongs
 from napari_normative.plugin.files import open_file
 from napari_normative.plugin.layers import add_spec
-from napari_normative.plugin.scripting.waiting import run_work, wait_for
-from napari_normative.plugin.session import session_for
+from napari_normative.plugin.scripting.view import ScriptedView, is_layer
 from napari_normative.plugin.settings import PLUGIN
-from napari_normative.plugin.state.layout import CONVENTION_CHOICES, PANE_CHOICES, PLANE_CHOICES
-from napari_normative.plugin.state.reading import CHECKERBOARD, FLICKER, SWIPE
 from napari_normative.plugin.state.samples import INTERPOLATION, POSTERIOR, PRIOR
-from napari_normative.plugin.viewing import is_open, main_window
+from napari_normative.plugin.viewing import is_open
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -34,28 +26,12 @@ if TYPE_CHECKING:
     from napari_normative.engine.detection import Detection
     from napari_normative.engine.draws import Draws
     from napari_normative.engine.scans import ScanLike
+    from napari_normative.plugin.scripting.reopen import Reopened
     from napari_normative.plugin.scripting.review import ScriptedReview
     from napari_normative.plugin.state.candidates import Why
 
-LAYOUTS = tuple(choice.key for choice in (*PLANE_CHOICES, *PANE_CHOICES))
-CONVENTIONS = tuple(choice.key for choice in CONVENTION_CHOICES)
-COMPARISONS = (FLICKER, CHECKERBOARD, SWIPE)
-SIZE_PX = (1600, 1000)
 
-
-class Roles(dict[str, "Layer"]):
-    """Layers of a scan by role, such as ``scan``, ``reconstruction``, ``anomaly z``."""
-
-    def __missing__(self, role: str) -> Layer:
-        """Say which roles there are."""
-        raise SessionError(
-            "SES-002",
-            f"the scan has no layer with the role {role!r}",
-            f"Roles that there are: {', '.join(self) or 'none'}.",
-        )
-
-
-class ScriptedSession:
+class ScriptedSession(ScriptedView):
     """A viewer that a script drives; see :func:`open_session`.
 
     Every method does what the docks do when a person presses something, through the same
@@ -78,14 +54,10 @@ class ScriptedSession:
     def __init__(
         self, viewer: ViewerModel, *, owned: bool = False, timeout_s: float = 600.0
     ) -> None:
-        self.viewer = viewer
-        self._owned, self._timeout_s = owned, timeout_s
-        self._session = session_for(viewer)
-        self._session.view.prepare()
+        super().__init__(viewer, timeout_s)
+        self._owned = owned
         self._review: ScriptedReview | None = None
-        context = self._session.context
-        self._anomaly = context.get(AnomalyController)
-        self._layout = context.get(LayoutController)
+        self._reopened: Reopened | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -115,48 +87,21 @@ class ScriptedSession:
             from napari.layers import Layer as AnyLayer
 
             title = f"Open {Path(scan).name}"
-            ((data, attributes, kind),) = self._work(
+            ((data, attributes, kind),) = self.work(
                 title, lambda progress, cancelled: open_file(str(scan), **answers)
             )
             layer: Layer = self.viewer.add_layer(AnyLayer.create(data, attributes, kind))
         else:
             volume = as_volume(scan)
-            role, looks = (LABELS, {}) if volume.source.is_label else (SCAN, {"colormap": "gray"})
-            layer = add_spec(self.viewer, spec_of([volume], volume.source.name, role, **looks))
+            name, label = volume.source.name, volume.source.is_label
+            spec = (
+                spec_of([volume], name, LABELS)
+                if label
+                else spec_of([volume], name, SCAN, colormap="gray")
+            )
+            layer = add_spec(self.viewer, spec)
         self.choose(layer)
         return layer
-
-    def choose(self, layer: Layer) -> None:
-        """Make an image layer the scan that everything is about."""
-        if self._anomaly.choose(layer):
-            self.controller(ReadingController).state.scan = self._anomaly.state.scan
-
-    @property
-    def scan(self) -> Layer | None:
-        """The layer of the chosen scan; None before one is open."""
-        scans = self._session.context.scans
-        return scans.layer(self._anomaly.state.scan) if self._anomaly.state.scan else None
-
-    @property
-    def layers(self) -> Roles:
-        """The layers of the chosen scan by role; of several with one role, the newest."""
-        scan = self.scan
-        if scan is None:
-            return Roles()
-        facts = facts_of(scan)
-        found = Roles({SCAN: scan})
-        for layer in self.viewer.layers:
-            own = facts_of(layer)
-            if facts is not None and own is not None and belongs(own.origin, facts.origin):
-                found[own.role] = layer
-        return found
-
-    @property
-    def detection(self) -> Detection | None:
-        """What was last found in the chosen scan; None before :meth:`detect`."""
-        facts = None if self.scan is None else facts_of(self.scan)
-        origin = "" if facts is None else facts.origin
-        return self._session.context.detections.of_layer(self._anomaly.state.scan, origin)
 
     def detect(
         self,
@@ -201,7 +146,7 @@ class ScriptedSession:
         state.volume = 0 if volume is None else volume + 1
         state.samples, state.seed = samples, seed
         state.force, state.local_volume = force, local_volume
-        self._run("detect", self._anomaly, self._anomaly.run)
+        self.press("detect", self._anomaly, self._anomaly.run)
         detection = self.detection
         assert detection is not None, "a detection that succeeded is kept"
         return detection
@@ -243,7 +188,7 @@ class ScriptedSession:
         state.kind = PRIOR if about is None else POSTERIOR if to is None else INTERPOLATION
         state.count, state.seed, state.temperature = n, seed, temperature
         state.volumes = state.maps = True
-        self._run("sample", controller, controller.run)
+        self.press("sample", controller, controller.run)
         made = controller.made
         assert made is not None, "a draw that succeeded is kept"
         return made
@@ -266,151 +211,34 @@ class ScriptedSession:
             raise self.refusal("why", controller.state.why_note)
         return controller.state.why
 
-    # ---- the view
+    # ---- saving
 
-    def layout(self, name: str = "") -> str:
-        """Divide the canvas; return the layout there is.
-
-        Parameters
-        ----------
-        name : str
-            ``axial``, ``coronal``, ``sagittal``, ``planes``, ``planes+3d``, ``side-by-side``.
-        """
-        if name:
-            self._require_one_of("layout", name, LAYOUTS)
-            self._require("layout", self._layout.blocked(name))
-            self._layout.state.layout = name
-            self.settle()
-        return self._layout.state.layout
-
-    def convention(self, name: str = "") -> str:
-        """Choose where patient right is; return where it is.
+    def save(self, path: str | Path, *, leave_out: Collection[str] = ()) -> Path:
+        """Save the session: by reference, with no voxel in it.
 
         Parameters
         ----------
-        name : str
-            ``radiological``: on the left of the screen; ``neurological``. What is stored
-            for new windows stays.
-        """
-        if name:
-            self._require_one_of("convention", name, CONVENTIONS)
-            self._session.view.convention = name  # type: ignore[assignment]
-        return self._session.view.convention
+        path : str or Path
+            By custom it ends in ``.session.json``.
+        leave_out : collection of str
+            Names of layers that the session may do without.
 
-    def go_to(self, target: int | Candidate | Sequence[float]) -> None:
-        """Show a place in all planes; the zoom stays.
-
-        Parameters
-        ----------
-        target : int, Candidate, or sequence of 3 float
-            A candidate by its rank, from 1; or world mm, right, anterior, superior.
+        Raises
+        ------
+        SessionError
+            ``SES-020`` if a layer would be lost, ``SES-021`` and ``SES-023`` if a scan is not
+            as in its file, ``SES-022`` and ``SES-024`` if a model or mask is in no file.
         """
-        if isinstance(target, int) or hasattr(target, "centroid_mm"):
-            self._layout.go_to(self._candidate(target).centroid_mm)
-            return
-        place = [float(value) for value in target]
-        if len(place) != 3:
-            raise self.refusal("go_to", "Give three numbers: mm to the right, anterior, superior.")
-        self._layout.go_to(place)
+        from napari_normative.plugin.scripting.capture import gather
+
+        target = Path(path)
+        self.work("Save the session", gather(self, target, leave_out))
+        return target
 
     @property
-    def position_mm(self) -> tuple[float, float, float] | None:
-        """World mm (R, A, S) that all planes show; None without a volume."""
-        return self._layout.point_mm
-
-    def mark(self, *, letters: bool | None = None, crosshair: bool | None = None) -> None:
-        """Show or hide the letters of the sides and the crosshair."""
-        state = self._layout.state
-        if letters is not None:
-            state.letters = letters
-        if crosshair is not None:
-            state.crosshair = crosshair
-
-    def fit(self) -> None:
-        """Show the whole scan in every pane."""
-        self._layout.fit()
-
-    def window(
-        self, level: float | None = None, width: float | None = None, *, preset: str = ""
-    ) -> tuple[float, float]:
-        """Set the grey-value window of the scan and its reconstruction; return level and width.
-
-        Parameters
-        ----------
-        level, width : float, optional
-            In the scan's units.
-        preset : str
-            Instead: ``auto``, ``full``, or for CT one that the dock *Reading room* lists.
-        """
-        state = self._read("window").state
-        self._require("window", state.window_blocked)
-        if preset:
-            self._require_one_of("preset", preset, [choice.key for choice in state.presets])
-            state.preset = ""
-            state.preset = preset
-        if level is not None:
-            state.level = float(level)
-        if width is not None:
-            if width <= 0:
-                raise self.refusal("window", "Give a width above 0.")
-            state.width = float(width)
-        return state.level, state.width
-
-    def overlay(self, *, visible: bool | None = None, opacity: float | None = None) -> None:
-        """Hide or show maps and candidates, or set the opacity of the maps, 0 to 1."""
-        state = self._read("overlay").state
-        self._require("overlay", state.overlay_blocked)
-        if visible is not None:
-            state.hidden = not visible
-        if opacity is not None:
-            state.opacity = float(opacity)
-
-    def threshold(self, z: float | None = None) -> tuple[Candidate, ...]:
-        """Form the candidates beyond another ``|z|``; return them, strongest first.
-
-        Parameters
-        ----------
-        z : float, optional
-            The model's own unless given.
-        """
-        reading = self._read("threshold")
-        state, part = reading.state, reading.threshold
-        self._require("threshold", state.threshold_blocked)
-        wanted = state.threshold_default if z is None else float(z)
-        if not state.threshold_low <= wanted <= max(state.threshold_high, state.threshold_default):
-            told = f"{state.threshold_low:.1f} and {state.threshold_high:.1f}"
-            raise self.refusal("threshold", f"Choose |z| between {told}.")
-        state.threshold_z = wanted
-        changes = [state.events.threshold_busy]
-        self.wait("threshold", lambda: not state.threshold_busy, changes)
-        if part.ended_with is not None:
-            raise part.ended_with
-        return self.candidates
-
-    @property
-    def candidates(self) -> tuple[Candidate, ...]:
-        """The candidates of the chosen scan as they are shown, strongest first."""
-        detection = self.detection
-        if detection is None:
-            return ()
-        return self._session.context.detections.shown(detection).candidates
-
-    def compare(self, kind: str = "", *, position: float = 0.5) -> None:
-        """Show scan and reconstruction in one place, or end that.
-
-        Parameters
-        ----------
-        kind : str
-            ``flicker``, ``checkerboard``, ``swipe``; empty ends it.
-        position : float
-            Of the swipe: share of the picture, from the left of the screen, that shows the scan.
-        """
-        state = self._read("compare").state
-        if kind:
-            self._require_one_of("comparison", kind, COMPARISONS)
-            self._require("compare", state.compare_blocked)
-            state.swipe = position
-        state.compare = kind
+    def reopened(self) -> Reopened | None:
+        """How what was run again compares with what was saved; None for a new session."""
+        return self._reopened
 
     # ---- the rest
 
@@ -455,76 +283,17 @@ class ScriptedSession:
         if self._review is not None:
             self._review.close()
             self._review = None
-        for made in self._session.context.controllers.values():
+        for made in self.context.controllers.values():
             if isinstance(made, JobController) and made.is_running:
                 made.cancel()
         if self._owned and is_open(self.viewer):
-            self._session.context.models.unload()
-            self.viewer.close()  # type: ignore[attr-defined]
+            self.context.models.unload()
+            self.viewer.close()
 
     # ---- inside
 
-    def settle(self) -> None:
-        """Wait until the panes have all their layers."""
-        board = self._layout.board
-        self.wait("layout", lambda: board.settled, ())
-
-    def require_window(self, what: str) -> Any:
-        """Return napari's window, or refuse."""
-        if main_window(self.viewer) is None:
-            raise SessionError(
-                "SES-005",
-                "it needs a window, and this session has none",
-                "Open the session without a viewer, or with napari.Viewer().",
-                subject=what,
-            )
-        return self.viewer.window  # type: ignore[attr-defined]
-
-    def controller(self, kind: type[C]) -> C:
-        """Return a controller of the viewer."""
-        return self._session.get(kind)
-
-    def _work(self, title: str, work: Callable[..., Any]) -> Any:
-        runner = self._session.context.runner
-        return run_work(self.viewer, runner, title, work, timeout_s=self._timeout_s)
-
-    def wait(
-        self,
-        what: str,
-        condition: Callable[[], bool],
-        changes: Iterable[Any],
-        cancel: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Let the event loop run until a condition holds; see :func:`wait_for`."""
-        wait_for(
-            self.viewer, condition, changes,
-            what=what, timeout_s=self._timeout_s, cancel=cancel,
-        )  # fmt: skip
-
-    def _run(self, what: str, controller: Any, run: Callable[[], None]) -> None:
-        """Press Run, wait, and raise what went wrong."""
-        state = controller.state
-        if state.running:
-            raise self.refusal(what, "Wait until the window is done, or cancel it there.")
-        self._require(what, state.run_blocked)
-        run()
-        self.wait(what, lambda: not state.running, [state.events.running], controller.cancel)
-        if controller.ended_with is not None:
-            raise controller.ended_with
-
-    def _read(self, what: str) -> ReadingController:
-        """Return the reading room when it has looked at the chosen scan."""
-        reading = self.controller(ReadingController)
-        reading.follow(self._layout)
-        if self.scan is None:
-            raise self.refusal(what, "Open a scan first.")
-        reading.state.scan = self._anomaly.state.scan
-        known = lambda: reading.subject.measured is not None  # noqa: E731
-        self.wait(what, known, [reading.state.events.window_blocked])
-        return reading
-
     def _choose_model(self, model: str | Path | None, device: str | None) -> None:
-        models = self._session.context.models
+        models = self.context.models
         if model is not None:
             models.take(model)
         if device is not None:
@@ -538,7 +307,7 @@ class ScriptedSession:
         return scan
 
     def _key_of(self, scan: ScanLike | Layer) -> str:
-        return self._session.context.scans.key_of(self._layer_of(scan))
+        return self.context.scans.key_of(self._layer_of(scan))
 
     def _labels_of(self, mask: ScanLike | Layer) -> Layer:
         """Return the labels layer of a mask, opened unless it is one."""
@@ -548,17 +317,6 @@ class ScriptedSession:
         spec = spec_of([volume], f"{volume.source.name} · mask", LABELS, visible=False)
         return add_spec(self.viewer, spec)
 
-    def _candidate(self, target: Any) -> Candidate:
-        if not isinstance(target, int):
-            found: Candidate = target
-            return found
-        for candidate in self.candidates:
-            if candidate.rank == target:
-                return candidate
-        count = len(self.candidates)
-        hint = f"Candidates have ranks from 1 to {count}." if count else "Run detect first."
-        raise self.refusal(f"candidate {target}", hint)
-
     def _shows(self, layer: Layer, detection: Detection) -> bool:
         facts = facts_of(layer)
         return (
@@ -566,65 +324,3 @@ class ScriptedSession:
             and facts.role == SCAN
             and facts.volumes[0].source.digest == detection.scan.source.digest
         )
-
-    def _require(self, what: str, blocked: str) -> None:
-        if blocked:
-            raise self.refusal(what, blocked)
-
-    def _require_one_of(self, what: str, name: str, names: Sequence[str]) -> None:
-        if name not in names:
-            raise SessionError(
-                "SES-006",
-                f"there is no {what} {name!r}",
-                f"Choose one of: {', '.join(names)}.",
-            )
-
-    def refusal(self, what: str, reason: str) -> SessionError:
-        """Return the error for what cannot be done now."""
-        return SessionError("SES-001", "it cannot be done now", reason, subject=what)
-
-
-def is_layer(thing: object) -> TypeGuard[Layer]:
-    """Whether something is a napari layer."""
-    from napari.layers import Layer
-
-    return isinstance(thing, Layer)
-
-
-def open_session(
-    viewer: ViewerModel | None = None, *, timeout_s: float = 600.0, title: str = "napari-normative"
-) -> ScriptedSession:
-    """Open a session that a script drives.
-
-    Parameters
-    ----------
-    viewer : napari Viewer or ViewerModel, optional
-        A new window unless given. ``napari.components.ViewerModel()`` works without Qt.
-    timeout_s : float
-        Longest time that one step may take.
-    title : str
-        Of the new window.
-
-    Returns
-    -------
-    ScriptedSession
-        As a context manager it closes what it opened.
-
-    Examples
-    --------
-    >>> with open_session() as session:  # doctest: +SKIP
-    ...     detection = session.detect("sub-07_T1w.nii.gz")
-    ...     session.screenshots("pictures")
-    """
-    owned = viewer is None
-    if viewer is None:
-        import napari
-
-        viewer = napari.Viewer(title=title)
-        viewer.window.resize(*SIZE_PX)
-    if owned:
-        from napari_normative.plugin.state.settings import Settings
-
-        # A script begins with the defaults and changes nothing that a person stored.
-        session_for(viewer, Settings())
-    return ScriptedSession(viewer, owned=owned, timeout_s=timeout_s)
