@@ -14,46 +14,80 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "Volume": "napari_normative.volume",
-    "NormativeError": "napari_normative.errors",
-    "read_volume": "napari_normative.io.nifti",
-    "write_volume": "napari_normative.io.nifti",
-    "NormativeModel": "napari_normative.engine.model",
+    "Book": "napari_normative.review.book",
+    "Candidate": "napari_normative.core.candidates",
     "Detection": "napari_normative.engine.detection",
-    "load_model": "napari_normative.engine.model",
-    "evaluate": "napari_normative.engine.evaluate",
+    "Draws": "napari_normative.engine.draws",
+    "Encoding": "napari_normative.engine.encoding",
     "Evaluation": "napari_normative.engine.evaluation",
+    "MadeVolume": "napari_normative.engine.made",
+    "ModelCard": "napari_normative.core.card",
+    "NormativeError": "napari_normative.errors",
+    "NormativeModel": "napari_normative.engine.model",
+    "Outcome": "napari_normative.engine.batch",
+    "ScriptedSession": "napari_normative.plugin.scripting.session",
+    "Volume": "napari_normative.volume",
+    "available_models": "napari_normative.engine.model",
+    "evaluate": "napari_normative.engine.evaluate",
     "fit": "napari_normative.engine.train",
+    "load_model": "napari_normative.engine.model",
+    "make_sample": "napari_normative.io.samples",
+    "open_review": "napari_normative.review.book",
+    "read_volume": "napari_normative.io.nifti",
+    "sample_truth": "napari_normative.io.samples",
     "show": "napari_normative.plugin.show",
     "open_session": "napari_normative.plugin.scripting.opening",
+    "write_volume": "napari_normative.io.nifti",
 }
+"""Where each public name lives. What is not here may change without notice."""
 
 __all__ = [
+    "Book",
+    "Candidate",
     "Detection",
+    "Draws",
+    "Encoding",
     "Evaluation",
+    "MadeVolume",
+    "ModelCard",
     "NormativeError",
     "NormativeModel",
+    "Outcome",
+    "ScriptedSession",
     "Volume",
     "__version__",
+    "available_models",
     "evaluate",
     "fit",
     "load_model",
+    "make_sample",
+    "open_review",
     "open_session",
     "read_volume",
+    "sample_truth",
     "show",
     "write_volume",
 ]
 
 if TYPE_CHECKING:
+    from napari_normative.core.candidates import Candidate
+    from napari_normative.core.card import ModelCard
+    from napari_normative.engine.batch import Outcome
     from napari_normative.engine.detection import Detection
+    from napari_normative.engine.draws import Draws
+    from napari_normative.engine.encoding import Encoding
     from napari_normative.engine.evaluate import evaluate
     from napari_normative.engine.evaluation import Evaluation
-    from napari_normative.engine.model import NormativeModel, load_model
+    from napari_normative.engine.made import MadeVolume
+    from napari_normative.engine.model import NormativeModel, available_models, load_model
     from napari_normative.engine.train import fit
     from napari_normative.errors import NormativeError
     from napari_normative.io.nifti import read_volume, write_volume
+    from napari_normative.io.samples import make_sample, sample_truth
     from napari_normative.plugin.scripting.opening import open_session
+    from napari_normative.plugin.scripting.session import ScriptedSession
     from napari_normative.plugin.show import show
+    from napari_normative.review.book import Book, open_review
     from napari_normative.volume import Volume
 
 

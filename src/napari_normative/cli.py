@@ -7,7 +7,6 @@ done); 2 wrong usage; 130 interrupted.
 from __future__ import annotations
 
 import functools
-import importlib.util
 import json
 import subprocess
 import sys
@@ -31,8 +30,8 @@ from napari_normative.cli_common import (
 )
 from napari_normative.cli_evaluate import evaluate
 from napari_normative.cli_review import app as review
-from napari_normative.display import has_display, virtual_display
-from napari_normative.errors import DeviceError, NormativeError
+from napari_normative.display import has_display, require_qt, virtual_display
+from napari_normative.errors import NormativeError
 from napari_normative.terminal import (
     Bar,
     describe_detection,
@@ -130,10 +129,10 @@ def detect(
                 if as_json:
                     bar.echo(json.dumps({"scan": made.scan.name, "error": line}))
             elif as_json:
-                facts = detection_facts(made.scan, made.folder, made.detection)
+                facts = detection_facts(made.scan, out / made.name, made.detection)
                 bar.echo(json.dumps(facts))
             elif not quiet:
-                bar.echo(describe_detection(made.scan, made.folder, made.detection))
+                bar.echo(describe_detection(made.scan, out / made.name, made.detection))
     if not (quiet or as_json):
         done = len(jobs) - failed
         typer.echo(f"{done} of {len(jobs)} done with {normative.card.one_line()}. {NOTICE}")
@@ -313,12 +312,7 @@ def demo(
     With a display a window opens. Without one, or with --screenshots, the same happens on a
     virtual display; screenshots and the NIfTI results go to OUT.
     """
-    if importlib.util.find_spec("PyQt6") is None and importlib.util.find_spec("PySide6") is None:
-        raise DeviceError(
-            "DEV-022",
-            "the demo opens a napari window, and no Qt is installed",
-            'Install it with: pip install "napari-normative[all]"',
-        )
+    require_qt()
     program = [sys.executable, "-m", "napari_normative.plugin.demo"]
     program += ["--sample", key, "--model", model, "--seed", str(seed)]
     if has_display() and not screenshots:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -21,6 +22,22 @@ def has_display() -> bool:
     if sys.platform in ("win32", "darwin"):
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def require_qt() -> None:
+    """Refuse where no window can be made.
+
+    Raises
+    ------
+    DeviceError
+        ``DEV-022`` unless a Qt binding is installed.
+    """
+    if not any(map(importlib.util.find_spec, ("PyQt6", "PySide6"))):
+        raise DeviceError(
+            "DEV-022",
+            "this opens a napari window, and no Qt is installed",
+            'Install it with: pip install "napari-normative[all]"',
+        )
 
 
 @contextmanager

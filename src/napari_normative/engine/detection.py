@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from napari_normative.core.candidates import Candidate
 from napari_normative.core.place import describe_place, middle_of
 from napari_normative.core.preprocess import Prepared
+from napari_normative.engine.detection_layers import detection_layers
 from napari_normative.io.atomic import replace_files
 from napari_normative.io.nifti import write_volume
+from napari_normative.layers.spec import LayerTuple
 from napari_normative.volume import FloatArray, Mask, Volume
 
 if TYPE_CHECKING:
@@ -148,6 +150,14 @@ class Detection:
             replace_files({target / name: content.encode()})
             written.append(target / name)
         return written
+
+    def to_layers(self) -> list[LayerTuple]:
+        """Return the layer data tuples (data, attributes, kind) that napari takes, bottom first.
+
+        The scan is not among them. ``viewer.add_layer(Layer.create(*made))`` adds one;
+        ``nn.show(detection)`` adds the scan and all of them.
+        """
+        return [spec.as_tuple() for spec in detection_layers(self)]
 
     def summary(self) -> dict[str, Any]:
         """Return the result in numbers, JSON-ready."""

@@ -5,7 +5,6 @@ Volumes are decoded one at a time; mean and SD over many draws need no draw to b
 
 from __future__ import annotations
 
-import datetime
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,13 +14,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from napari_normative.core.applicability import Applicability, check_prepared
-from napari_normative.core.card import RESEARCH_USE
 from napari_normative.core.latent import RunningMoments, between, draws_about
 from napari_normative.core.preprocess import Prepared, prepare, restore, scored_mask
-from napari_normative.engine.infer import DeviceNote, on_device, versions
+from napari_normative.engine.draw_layers import draw_layers
+from napari_normative.engine.infer import DeviceNote, on_device
+from napari_normative.engine.made import record_of
 from napari_normative.errors import CancelledError
 from napari_normative.io.folders import whole_folder
 from napari_normative.io.nifti import write_volume
+from napari_normative.layers.spec import LayerTuple
 from napari_normative.volume import FloatArray, Volume
 
 if TYPE_CHECKING:
@@ -53,6 +54,22 @@ class Draws:
     sd: Volume | None
     record: dict[str, Any] = field(default_factory=dict)
     like: Volume | None = None
+
+    def __len__(self) -> int:
+        """Return the number of volumes that were kept."""
+        return len(self.volumes)
+
+    def __iter__(self) -> Iterator[Volume]:
+        """Yield the volumes in order."""
+        return iter(self.volumes)
+
+    def __getitem__(self, index: int) -> Volume:
+        """Return one volume."""
+        return self.volumes[index]
+
+    def to_layers(self) -> list[LayerTuple]:
+        """Return the layer data tuples (data, attributes, kind) that napari takes."""
+        return [spec.as_tuple() for spec in draw_layers(self)]
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write ``sample_*``, ``mean`` and ``sd`` (``.nii.gz``) and ``samples.json``.
@@ -91,11 +108,14 @@ class Encoded:
         The scan on the model's grid.
     levels : tuple of (mean, variance)
         The Gaussians over the latents, the global level first; float32 arrays.
+    note : DeviceNote
+        Of the device that encoded it.
     """
 
     scan: Volume
     prepared: Prepared
     levels: tuple[tuple[FloatArray, FloatArray], ...]
+    note: DeviceNote
 
     @property
     def means(self) -> Latents:
@@ -115,8 +135,8 @@ def encode(model: NormativeModel, scan: Volume, device: str) -> Encoded:
     prepared = prepare(scan, space, model.template)
     checks = check_prepared(scan, prepared, space, model.template)
     Applicability(checks).require(scan.source.name)
-    levels, _ = on_device(lambda name: encode_image(model, prepared.image, name), model, device)
-    return Encoded(scan, prepared, levels)
+    levels, note = on_device(lambda name: encode_image(model, prepared.image, name), model, device)
+    return Encoded(scan, prepared, levels, note)
 
 
 def encode_image(
@@ -315,18 +335,4 @@ def _listen(cancel: Cancel | None) -> None:
 def _record(
     model: NormativeModel, kind: str, n: int, note: DeviceNote, **more: Any
 ) -> dict[str, Any]:
-    known = versions()
-    return {
-        "synthetic": True,
-        "notice": RESEARCH_USE,
-        "kind": kind,
-        "version": known["napari-normative"],
-        "versions": known,
-        "model": model.card.name,
-        "model_sha256": model.digest,
-        "count": n,
-        **more,
-        "device": note.device,
-        "device_reason": note.reason,
-        "utc": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
+    return record_of(model, kind, note, synthetic=True, count=n, **more)

@@ -11,9 +11,11 @@ import numpy as np
 
 from napari_normative.core.latent import Direction, directions_of
 from napari_normative.engine.draws import Latents, decode_levels, encode_image
-from napari_normative.engine.infer import on_device
+from napari_normative.engine.infer import DeviceNote, on_device
+from napari_normative.engine.made import MadeVolume, record_of
 from napari_normative.errors import CancelledError, ModelFileError
-from napari_normative.volume import FloatArray, Volume
+from napari_normative.layers.spec import EFFECT
+from napari_normative.volume import FloatArray
 
 if TYPE_CHECKING:
     from napari_normative.engine.model import Cancel, NormativeModel, Progress
@@ -93,7 +95,7 @@ def _measured(
             raise CancelledError
         if progress:
             progress(f"measuring direction {done + 1} of {len(listed)}", done / len(listed))
-        half = _difference(model, mean, direction, 1.0, device) / 2
+        half = _difference(model, mean, direction, 1.0, device)[0] / 2
         power.append(float((half[inside] ** 2).mean(dtype=np.float64)))
     total = sum(power) or 1.0
     measured = [
@@ -102,26 +104,30 @@ def _measured(
     return sorted(measured, key=lambda d: -(d.variance_share or 0.0))
 
 
-def effect(model: NormativeModel, direction: Direction, *, device: str = "auto") -> Volume:
+def effect(model: NormativeModel, direction: Direction, *, device: str = "auto") -> MadeVolume:
     """Return what a direction does: decoded +2 SD minus decoded -2 SD about the cohort's mean.
 
     Signed, in model units, on the model's grid; 0 outside the template's mask.
     """
-    image = _difference(model, model.posterior.mean, direction, EFFECT_SD, device)
-    return model.synthetic(image, f"effect of direction {direction.index + 1}")
+    image, note = _difference(model, model.posterior.mean, direction, EFFECT_SD, device)
+    number = direction.index + 1
+    record = record_of(model, EFFECT, note, synthetic=True, direction=number, sd=EFFECT_SD)
+    made = model.synthetic(image, f"effect of direction {number}")
+    name = f"{model.card.name} · effect of direction {number} (synthetic)"
+    return MadeVolume.of(made, name, EFFECT, record)
 
 
 def _difference(
     model: NormativeModel, mean: FloatArray, direction: Direction, sd: float, device: str
-) -> FloatArray:
+) -> tuple[FloatArray, DeviceNote]:
     def work(name: str) -> FloatArray:
         above, below = (
             decode_levels(model, (mean + side * sd * direction.step,), name) for side in (1, -1)
         )
         return np.where(model.template.mask, above - below, 0).astype(np.float32)
 
-    difference: FloatArray = on_device(work, model, device)[0]
-    return difference
+    image, note = on_device(work, model, device)
+    return image, note
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_normative.core.applicability import HealthyRange
-from napari_normative.core.calibration import Calibration
 from napari_normative.core.card import ModelCard
-from napari_normative.core.latent import AggregatedPosterior, Direction, People
-from napari_normative.core.preprocess import Template
+from napari_normative.core.latent import Direction
+from napari_normative.engine import stored
 from napari_normative.engine.detection import Detection
+from napari_normative.engine.encoding import Encoding
+from napari_normative.engine.made import MadeVolume, record_of
 from napari_normative.engine.scans import ScanLike, as_volume
 from napari_normative.errors import ModelFileError
 from napari_normative.io.checkpoint import Tensors, load_model_file, save_model_file
@@ -26,6 +27,8 @@ from napari_normative.volume import FloatArray, Volume
 
 if TYPE_CHECKING:
     from napari_normative.core.baselines import Network
+    from napari_normative.engine.batch import Outcome
+    from napari_normative.engine.draws import Draws
     from napari_normative.engine.explore import Order
 
 Progress = Callable[[str, float], None]
@@ -33,19 +36,6 @@ Cancel = Callable[[], bool]
 
 DEFAULT_MODEL = "brain-t1"
 NETWORK_PREFIX = "network."
-
-
-@dataclass(frozen=True, eq=False)
-class EncodedScan:
-    """A scan's Gaussian over latents.
-
-    Attributes
-    ----------
-    mean, variance : float32 array, shape (Z,) or (Z, i, j, k)
-    """
-
-    mean: FloatArray
-    variance: FloatArray
 
 
 class NormativeModel:
@@ -65,6 +55,16 @@ class NormativeModel:
     healthy_range : HealthyRange
     people : People or None
         Latents of the healthy people; None where the file was written without them.
+
+    Examples
+    --------
+    >>> import napari_normative as nn
+    >>> model = nn.load_model("brain-t1")
+    >>> scan = nn.make_sample("brain-with-lesion")
+    >>> detection = model.detect(scan, device="cpu")
+    >>> strongest = detection.candidates[0]
+    >>> detection.place_of(strongest)
+    '...left...'
     """
 
     def __init__(self, card: ModelCard, tensors: Tensors, digest: str = "unsaved") -> None:
@@ -74,17 +74,11 @@ class NormativeModel:
         self._networks: dict[str, Network] = {}
         self.known_directions: dict[str, tuple[Direction, ...]] = {}
         self._lock = threading.Lock()
-        self.template = self._read_template()
-        self.calibration = self._read_calibration()
+        self.template = stored.template_of(card, tensors)
+        self.calibration = stored.calibration_of(card, tensors, self.template)
         self.healthy_range = HealthyRange.of(tensors)
-        self.posterior = AggregatedPosterior(
-            self._array("latent.mean").astype(np.float32),
-            self._array("latent.cholesky").astype(np.float32),
-        )
-        try:
-            self.people = People.of(tensors, self.posterior.mean.size)
-        except ValueError as error:
-            raise _unfit("latent.people", str(error)) from error
+        self.posterior = stored.posterior_of(tensors)
+        self.people = stored.people_of(tensors, self.posterior)
 
     @classmethod
     def load(cls, path: str | Path) -> NormativeModel:
@@ -126,7 +120,7 @@ class NormativeModel:
 
         Parameters
         ----------
-        scan : path, Volume, nibabel image, or (array, affine)
+        scan : path, Volume, nibabel image, napari layer, or (array, affine)
             One 3D volume; the affine leads from voxels to RAS+ world mm.
         mask : like ``scan``, optional
             Foreground on the same grid; anything but 0 counts.
@@ -167,28 +161,129 @@ class NormativeModel:
             cancel=cancel,
         )
 
-    def reconstruct(self, scan: ScanLike, *, device: str = "auto") -> Volume:
-        """Return the pseudo-healthy reconstruction on the scan's grid, in its units."""
-        return self.detect(scan, device=device).reconstruction
+    def detect_many(
+        self, scans: Iterable[ScanLike], out: str | Path | None = None, **options: Any
+    ) -> Iterator[Outcome[ScanLike]]:
+        """Compare scans one after another; a bad one stops none of the others.
 
-    def encode(self, scan: ScanLike, *, device: str = "auto") -> EncodedScan:
-        """Return the scan's Gaussian over latents."""
-        from napari_normative.core.preprocess import prepare
-        from napari_normative.engine.infer import run_network
+        Parameters
+        ----------
+        scans : iterable of scans
+            Each as for :meth:`detect`. A generator is asked for the next when it is needed.
+        out : path, optional
+            Folder; each scan's results go to a folder of its own name in it, whole or not at all.
+        **options
+            As for :meth:`detect`, and ``report=True`` to write ``report.html`` too.
 
-        prepared = prepare(as_volume(scan), self.card.preprocess, self.template)
-        (_, mean, log_variance), _ = run_network(self, prepared.image[None], device)
-        return EncodedScan(mean, np.exp(log_variance))
+        Yields
+        ------
+        Outcome
+            ``detection``, or ``error`` where there is none. Nothing is kept of the scans before,
+            so that memory does not grow with their number.
 
-    def decode(self, latent: NDArray[np.floating], *, device: str = "auto") -> Volume:
-        """Return the volume of a latent on the model's grid, in model units, labelled synthetic."""
+        Raises
+        ------
+        CancelledError
+
+        Examples
+        --------
+        >>> for made in model.detect_many([scan, "missing.nii.gz"], device="cpu"):
+        ...     print(made.name, "failed" if made.detection is None else "done")
+        sample-brain-with-lesion done
+        missing failed
+        """
+        from napari_normative.engine.batch import detect_scans, named
+
+        return detect_scans(self, named(scans), None if out is None else Path(out), **options)
+
+    def reconstruct(self, scan: ScanLike, *, device: str = "auto") -> MadeVolume:
+        """Return the pseudo-healthy reconstruction on the scan's grid, in its units.
+
+        Raises
+        ------
+        NormativeError
+            As for :meth:`detect`.
+
+        Examples
+        --------
+        >>> expected = model.reconstruct(scan, device="cpu")
+        >>> expected.shape == scan.shape
+        True
+        """
+        found = self.detect(scan, device=device)
+        given = found.scan
+        return MadeVolume.of(
+            found.reconstruction,
+            f"{given.source.name} · reconstruction",
+            "reconstruction",
+            {"kind": "reconstruction", **found.provenance, "warnings": list(found.warnings)},
+            like=given,
+        )
+
+    def encode(self, scan: ScanLike, *, device: str = "auto") -> Encoding:
+        """Return the scan's Gaussian over latents.
+
+        Raises
+        ------
+        NormativeError
+            As for :meth:`detect`.
+
+        Examples
+        --------
+        >>> encoding = model.encode(scan, device="cpu")
+        >>> encoding.mean.shape
+        (64,)
+        """
+        from napari_normative.engine.draws import encode
+
+        given = as_volume(scan)
+        seen = encode(self, given, device)
+        (mean, variance), *local = seen.levels
+        about = {"scan": {"sha256": given.source.digest}}
+        record = record_of(self, "encoding", seen.note, **about)
+        return Encoding(mean, variance, tuple(local), record)
+
+    def decode(
+        self, latent: Encoding | NDArray[np.floating], *, device: str = "auto"
+    ) -> MadeVolume:
+        """Return the volume of a latent on the model's grid, in model units, labelled synthetic.
+
+        Parameters
+        ----------
+        latent : Encoding, or float array of the shape of one global latent
+            Of an encoding the mean of the global level is decoded.
+        device : str
+
+        Raises
+        ------
+        ModelFileError
+            ``MOD-023`` for an array of another shape.
+
+        Examples
+        --------
+        >>> average = model.decode(model.posterior.mean, device="cpu")
+        >>> average.shape == model.template.mask.shape
+        True
+        """
         from napari_normative.engine.infer import decode
 
-        return self.synthetic(decode(self, latent[None], device)[0][0], "decoded")
+        z = np.asarray(latent.mean if isinstance(latent, Encoding) else latent, dtype=np.float32)
+        if z.shape != self.posterior.mean.shape:
+            raise ModelFileError(
+                "MOD-023",
+                f"the latent has shape {z.shape}, this model's have {self.posterior.mean.shape}",
+                "Pass one latent, for instance model.posterior.mean.",
+                subject=self.card.name,
+                consequence="Nothing was decoded.",
+            )
+        (image,), note = decode(self, z[None], device)
+        made = self.synthetic(image, "decoded")
+        record = record_of(self, "decoded", note, synthetic=True, latent=z.ravel().tolist())
+        return MadeVolume.of(made, f"{self.card.name} · decoded (synthetic)", "decoded", record)
 
     def sample(
         self, n: int, *, seed: int = 0, temperature: float = 1.0, device: str = "auto"
-    ) -> list[Volume]:
+    ) -> Draws:
         """Return ``n`` synthetic volumes drawn from the cohort's latents, on the model's grid.
 
         Parameters
@@ -199,10 +294,16 @@ class NormativeModel:
         temperature : float
             1 draws as the cohort is spread; less stays nearer to the average.
         device : str
+
+        Examples
+        --------
+        >>> drawn = model.sample(2, seed=1, device="cpu")
+        >>> [volume.source.name for volume in drawn]
+        ['sample-1 (synthetic)', 'sample-2 (synthetic)']
         """
         from napari_normative.engine.draws import prior_draws
 
-        return list(prior_draws(self, n, seed=seed, temperature=temperature, device=device).volumes)
+        return prior_draws(self, n, seed=seed, temperature=temperature, device=device)
 
     def posterior_samples(
         self,
@@ -212,7 +313,7 @@ class NormativeModel:
         seed: int = 0,
         temperature: float = 1.0,
         device: str = "auto",
-    ) -> list[Volume]:
+    ) -> Draws:
         """Return ``n`` healthy volumes the model holds possible for a scan, on the scan's grid.
 
         Drawn from q(z|x); temperature 0 gives the reconstruction. In the scan's units.
@@ -220,16 +321,15 @@ class NormativeModel:
         from napari_normative.engine.draws import posterior_draws as draw
 
         of = as_volume(scan)
-        return list(draw(self, of, n, seed=seed, temperature=temperature, device=device).volumes)
+        return draw(self, of, n, seed=seed, temperature=temperature, device=device)
 
     def interpolate(
         self, first: ScanLike, second: ScanLike, n: int, *, device: str = "auto"
-    ) -> list[Volume]:
+    ) -> Draws:
         """Return ``n`` volumes from one scan's reconstruction to another's, on the model's grid."""
         from napari_normative.engine.draws import interpolation
 
-        a, b = as_volume(first), as_volume(second)
-        return list(interpolation(self, a, b, n, device=device).volumes)
+        return interpolation(self, as_volume(first), as_volume(second), n, device=device)
 
     def directions(self, order: Order = "kl", *, device: str = "auto") -> tuple[Direction, ...]:
         """Return the latent directions, the most used first; by KL or decoded variance."""
@@ -237,7 +337,7 @@ class NormativeModel:
 
         return directions(self, order, device=device)
 
-    def effect(self, direction: Direction, *, device: str = "auto") -> Volume:
+    def effect(self, direction: Direction, *, device: str = "auto") -> MadeVolume:
         """Return decode(+2 SD) - decode(-2 SD) along a direction, about the cohort's mean."""
         from napari_normative.engine.explore import effect
 
@@ -260,7 +360,9 @@ class NormativeModel:
                 try:
                     network.load_state_dict(state)
                 except RuntimeError as error:
-                    raise _unfit("weights", "names or shapes of the network's tensors") from error
+                    raise stored.unfit(
+                        "weights", "names or shapes of the network's tensors"
+                    ) from error
                 self._networks[device] = network.float().eval().to(device)
             return self._networks[device]
 
@@ -280,53 +382,6 @@ class NormativeModel:
         return dataclasses.replace(
             made, source=dataclasses.replace(made.source, warnings=("Synthetic.",))
         )
-
-    def _array(self, name: str, shape: Sequence[int] | None = None) -> NDArray[Any]:
-        array = self._tensors.get(name)
-        if array is None or (shape is not None and array.shape != tuple(shape)):
-            raise _unfit(name, "missing or of another shape")
-        return array
-
-    def _read_template(self) -> Template:
-        shape = self.card.preprocess.shape
-        size = int(np.prod(shape))
-        packed = self._array("template.mask", ((size + 7) // 8,))
-        mask = np.unpackbits(packed.astype(np.uint8), count=size).reshape(shape).astype(bool)
-        image = np.zeros(shape, dtype=np.float32)
-        image[mask] = self._array("template.image", (int(mask.sum()),))
-        return Template(image, mask)
-
-    def _read_calibration(self) -> Calibration:
-        facts, scales = self.card.calibration, self.card.score.maps
-        inside = self.template.mask
-        flat = (scales, int(inside.sum()))
-
-        def map_of(name: str) -> FloatArray:
-            full = np.zeros((scales, *inside.shape), dtype=np.float32)
-            full[:, inside] = self._array(name, flat)
-            return full
-
-        return Calibration(
-            mean=map_of("calibration.mean"),
-            sd=map_of("calibration.sd"),
-            z_tail=self._array("calibration.z_tail").astype(np.float64),
-            scan_scores=self._array("calibration.scan_scores", (facts.people,)).astype(np.float64),
-            evidence=self._array("calibration.evidence", (facts.people,)).astype(np.float64),
-            threshold_z=facts.threshold_z,
-            false_per_scan=facts.false_per_scan,
-            rate_low=facts.rate_low,
-            rate_high=facts.rate_high,
-            n=facts.people,
-            false_curve=self._read_curve(),
-        )
-
-    def _read_curve(self) -> NDArray[np.float64]:
-        curve = self._tensors.get("calibration.false_curve")
-        if curve is None:  # optional: older files have none
-            return np.zeros((2, 0))
-        if curve.ndim != 2 or len(curve) != 2 or (np.diff(curve[0]) <= 0).any():
-            raise _unfit("calibration.false_curve", "no rising thresholds with their rates")
-        return curve.astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -379,11 +434,3 @@ def load_model(name_or_path: str | Path = DEFAULT_MODEL) -> NormativeModel:
             subject=path.name,
         )
     return NormativeModel.load(path)
-
-
-def _unfit(what: str, why: str) -> ModelFileError:
-    return ModelFileError(
-        "MOD-006",
-        f"{what} does not fit the card ({why})",
-        "The file was changed after training; use the original.",
-    )

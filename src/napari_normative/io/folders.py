@@ -53,16 +53,17 @@ def expand_scans(scans: Iterable[Path], *, leave_out: Path) -> list[Path]:
 def name_folders(scans: Iterable[Path]) -> list[tuple[Path, str]]:
     """Give each scan the name of its own result folder, also where file names are alike."""
     taken: set[str] = set()
-    named = []
-    for scan in scans:
-        name = base = stem(scan)
-        number = 1
-        while name.casefold() in taken:  # Windows and macOS do not tell A from a
-            number += 1
-            name = f"{base}-{number}"
-        taken.add(name.casefold())
-        named.append((scan, name))
-    return named
+    return [(scan, another_name(stem(scan), taken)) for scan in scans]
+
+
+def another_name(name: str, taken: set[str]) -> str:
+    """Return a name that is not taken yet, numbered where it must be, and take it."""
+    base, number = name, 1
+    while name.casefold() in taken:  # Windows and macOS do not tell A from a
+        number += 1
+        name = f"{base}-{number}"
+    taken.add(name.casefold())
+    return name
 
 
 @contextmanager

@@ -29,6 +29,7 @@ __all__ = [
     "SUFFIXES",
     "Series",
     "find_volumes",
+    "masked",
     "read_series",
     "read_volume",
     "require_signal",
@@ -286,6 +287,17 @@ def _intensities(
             data = raw.astype(np.float32, order="F")
     if raw.dtype.kind != "f" and not scaled:
         return data, ()
+    return masked(data, name)
+
+
+def masked(data: FloatArray, name: str) -> tuple[FloatArray, tuple[str, ...]]:
+    """Return values with 0 for what is no finite number, and a warning where there was any.
+
+    Raises
+    ------
+    VolumeFileError
+        ``NIF-025`` if more than ``NON_FINITE_SHARE`` of the voxels are concerned.
+    """
     finite = np.isfinite(data)
     bad = finite.size - int(np.count_nonzero(finite))
     if bad == 0:
@@ -299,8 +311,9 @@ def _intensities(
             "(fslmaths -nan).",
             subject=name,
         )
-    data[~finite] = 0
-    return data, (f"{share} were not numbers or infinite; they were set to 0.",)
+    repaired = data.copy(order="K")  # the values may be those of a script
+    repaired[~finite] = 0
+    return repaired, (f"{share} were not numbers or infinite; they were set to 0.",)
 
 
 def _is_single_nifti(head: bytes) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ from napari_normative.layers.looks import (
 )
 from napari_normative.volume import Volume
 
+LayerTuple: TypeAlias = tuple[NDArray[np.generic], dict[str, Any], str]
+"""Data, attributes and kind of a layer, as napari takes them."""
 METADATA_KEY = "napari_normative"
 SCAN, LABELS, REVIEW = "scan", "labels", "review"
 RECONSTRUCTION, RESIDUAL, LOCAL_VOLUME, ANOMALY_Z, ABS_Z, CANDIDATES, MASK, SAMPLE = (
@@ -96,7 +98,7 @@ class LayerSpec:
         facts: LayerFacts = self.attributes["metadata"][METADATA_KEY]
         return facts
 
-    def as_tuple(self) -> tuple[NDArray[np.generic], dict[str, Any], str]:
+    def as_tuple(self) -> LayerTuple:
         """Return the layer data tuple of the reader contract."""
         return self.data, self.napari_attributes(), self.kind
 

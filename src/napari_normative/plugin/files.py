@@ -19,11 +19,11 @@ from napari_normative.layers.sources import (
 from napari_normative.layers.spec import (
     LABELS,
     SCAN,
+    LayerTuple,
     spec_of,
 )
 from napari_normative.volume import Volume
 
-LayerTuple = tuple[Any, dict[str, Any], str]
 WRITABLE = (".nii.gz", ".nii")
 
 

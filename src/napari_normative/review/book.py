@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Self
 
-from napari_normative.review.reading import Reading
-from napari_normative.review.records import Event, Image, NewEvent, Project, ReviewCandidate
+from napari_normative.review.reading import Read, Reading, Show
+from napari_normative.review.records import (
+    Decision,
+    Event,
+    Image,
+    NewEvent,
+    Project,
+    ReviewCandidate,
+)
 from napari_normative.review.store import Store
 from napari_normative.review.writer import Writer
 
@@ -92,6 +99,54 @@ class Book:
         self._waiting.append((events, dict(masks or {})))
         return self._write(self._waiting[-1])
 
+    def reads(self, show: Show = "open") -> Iterator[Read]:
+        """Yield what the reader holds of each candidate, in reading order.
+
+        Parameters
+        ----------
+        show : {"open", "all", "accept", "reject", "uncertain", "skipped", "flagged", "edited"}
+            ``open`` are those without a decision; one that is decided meanwhile is passed over.
+        """
+        for place in list(self.reading.walk(show)):
+            read = self.reading.passes[place.assignment].read(place.candidate)
+            if read is not None and read.fits(show):
+                yield read
+
+    def decide(self, read: Read, decision: Decision, *, label: str = "", comment: str = "") -> None:
+        """Decide a candidate; returns when the decision is on the disk.
+
+        Parameters
+        ----------
+        read : Read
+            Of :meth:`reads`.
+        decision : {"accept", "reject", "uncertain"}
+        label, comment : str
+            One of the project's labels, and words of the reader's own; empty for none.
+
+        Raises
+        ------
+        ReviewError
+            ``REV-020`` if it fits nothing that is there, ``REV-021`` if the review can only be
+            read.
+        """
+        at = read.assignment, read.candidate
+        events = [NewEvent(decision, *at, {"seconds": 0.0})]
+        if label:
+            events.append(NewEvent("label", *at, {"label": label}))
+        if comment:
+            events.append(NewEvent("comment", *at, {"comment": comment}))
+        self.record(*events).result()
+
+    def submit(self) -> None:
+        """End the review: decisions are final from here on, and nothing is hidden any more.
+
+        Raises
+        ------
+        ReviewError
+            As for :meth:`decide`.
+        """
+        self.record(NewEvent("submit")).result()
+
     def save_again(self) -> Future[tuple[Event, ...]] | None:
         """Save what could not be saved, in its order; the future is of the last.
 
@@ -125,3 +180,26 @@ class Book:
 
         future.add_done_callback(settled)
         return future
+
+
+def open_review(path: str | Path, *, read_only: bool = False) -> Book:
+    """Open a reader's review file, to read it or to go on with it.
+
+    Parameters
+    ----------
+    path : path
+        ``READER.review``, made by ``napari-normative review create`` or in the dock *Review*.
+    read_only : bool
+        Leave it to whoever is reading it.
+
+    Returns
+    -------
+    Book
+        Also a context manager; decisions are on the disk when :meth:`Book.decide` returns.
+
+    Raises
+    ------
+    ReviewError
+        If the file is missing, damaged, of another version, or open elsewhere.
+    """
+    return Book.open(path, read_only=read_only)

@@ -124,6 +124,8 @@ class _Gatherer:
             facts = facts_of(layer)
             if facts is None or facts.origin != origin or layer in self._scans:
                 continue
+            if facts.role == COMPARISON:
+                continue
             if facts.provenance.get("created_utc") == found.provenance["created_utc"]:
                 shown[facts.role] = layer
         edited = [layer for layer in shown.values() if is_edited(layer)]

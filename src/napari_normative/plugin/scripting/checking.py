@@ -20,7 +20,7 @@ from napari_normative.io.session_file import (
 from napari_normative.plugin.files import open_file
 
 if TYPE_CHECKING:
-    from napari_normative.plugin.files import LayerTuple
+    from napari_normative.layers.spec import LayerTuple
     from napari_normative.plugin.jobs import Cancelled, Progress
 
 

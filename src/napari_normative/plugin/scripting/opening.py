@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_normative.io.session_file import read_session
-from napari_normative.plugin.scripting.reopen import reopen
+from napari_normative.plugin.scripting.checking import Read
 from napari_normative.plugin.scripting.session import ScriptedSession
 from napari_normative.plugin.session import session_for
+from napari_normative.plugin.show import new_window
 from napari_normative.plugin.state.settings import Settings
 
 if TYPE_CHECKING:
@@ -62,20 +63,23 @@ def open_session(
     ...     detection = session.detect("sub-07_T1w.nii.gz")
     ...     session.screenshots("pictures")
     """
-    record = None if saved is None else read_session(Path(saved))
+    read = material = None
+    if saved is not None:
+        read = Read(Path(saved), read_session(Path(saved)), tuple(map(Path, search)), any_model)
     owned = viewer is None
     if viewer is None:
-        import napari
-
-        viewer = napari.Viewer(title=title)
+        if read is not None:  # what is missing is said before a window opens
+            material = read(lambda step, fraction: None, lambda: False)
+        viewer = new_window()
+        viewer.title = title
         viewer.window.resize(*SIZE_PX)
         # A script begins with the defaults and changes nothing that a person stored.
         session_for(viewer, Settings())
     session = ScriptedSession(viewer, owned=owned, timeout_s=timeout_s)
-    if saved is None or record is None:
+    if read is None:
         return session
     try:
-        session._reopened = reopen(session, Path(saved), record, search, any_model=any_model)
+        session.reopen(read, material)
     except BaseException:
         session.close()
         raise

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from napari_normative.errors import OutputError
 from napari_normative.io.atomic import replace_files
 from napari_normative.layers.spec import CANDIDATES, SCAN, facts_of
+from napari_normative.plugin.panes.board import VIEW_3D
 from napari_normative.plugin.viewing import main_window
 
 if TYPE_CHECKING:
     from napari_normative.plugin.scripting.session import ScriptedSession
 
-VIEW_3D_DEG = (0.0, 25.0, 70.0)
 FAINT = 0.35
 """Opacity of the scan in 3D, behind the map."""
 LEAST_SD = 5.0
@@ -110,6 +110,8 @@ def take_pictures(session: ScriptedSession, folder: str | Path) -> list[Path]:
             session.layout(standard.layout)
             if standard.in_3d:
                 _arrange_3d(viewer)
+            else:
+                session.frame()
             draw(session)
             picture = standard.grab(viewer)
             require_content(picture, name, coloured=coloured)
@@ -152,7 +154,7 @@ def _as_it_was(session: ScriptedSession) -> Iterator[None]:
 
 
 def _arrange_3d(viewer: Any) -> None:
-    """Show the volume obliquely from the front, the scan faint behind the map."""
+    """Show the volume from the front, a little from above, the scan faint behind the map."""
     for layer in viewer.layers:
         facts = facts_of(layer)
         if facts is not None and facts.role == SCAN:
@@ -160,8 +162,8 @@ def _arrange_3d(viewer: Any) -> None:
         if facts is not None and facts.role == CANDIDATES:
             layer.contour = 0  # contours exist in planes only
     viewer.dims.ndisplay = 3
-    viewer.reset_view()
-    viewer.scene.camera.angles = VIEW_3D_DEG
+    viewer.scene.camera.set_view_direction(*VIEW_3D)
+    viewer.reset_view(reset_camera_angle=False)
 
 
 def require_content(picture: NDArray[Any], name: str, *, coloured: bool) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_normative.errors import SessionError
@@ -105,17 +103,17 @@ class Reopened:
         return "\n".join([*map(str, self.runs), *self.notes])
 
 
-def reopen(
-    session: ScriptedSession,
-    path: Path,
-    record: SessionRecord,
-    search: Sequence[str | Path] = (),
-    *,
-    any_model: bool = False,
-) -> Reopened:
+def reopen(session: ScriptedSession, read: Read, material: Material | None = None) -> Reopened:
     """Show a saved session in a viewer without layers, and do its runs again.
 
     If anything fails, the viewer is empty again.
+
+    Parameters
+    ----------
+    session : ScriptedSession
+    read : Read
+    material : Material, optional
+        What it brought, if it was done before.
 
     Raises
     ------
@@ -127,13 +125,12 @@ def reopen(
             "SES-034",
             "the window has layers already",
             "Close them, or open the session in a new window.",
-            subject=path.name,
+            subject=read.path.name,
             consequence="The session was not opened.",
         )
-    read = Read(path, record, tuple(Path(folder) for folder in search), any_model)
-    material = session.work("Open the session", read)
+    found = session.work("Open the session", read) if material is None else material
     try:
-        return _Opening(session, record, material).run()
+        return _Opening(session, read.record, found).run()
     except BaseException:
         session.clear()
         raise

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from napari_normative.engine.detection import Detection
     from napari_normative.engine.draws import Draws
     from napari_normative.engine.scans import ScanLike
+    from napari_normative.plugin.scripting.checking import Material, Read
     from napari_normative.plugin.scripting.reopen import Reopened
     from napari_normative.plugin.scripting.review import ScriptedReview
     from napari_normative.plugin.state.candidates import Why
@@ -234,6 +235,12 @@ class ScriptedSession(ScriptedView):
         target = Path(path)
         self.work("Save the session", gather(self, target, leave_out))
         return target
+
+    def reopen(self, read: Read, material: Material | None = None) -> None:
+        """Show a saved session; :func:`open_session` calls this."""
+        from napari_normative.plugin.scripting.reopen import reopen
+
+        self._reopened = reopen(self, read, material)
 
     @property
     def reopened(self) -> Reopened | None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+import numpy as np
+from nibabel.affines import apply_affine
+
 from napari_normative.errors import SessionError
 from napari_normative.layers.spec import SCAN, facts_of
 from napari_normative.plugin.controllers.anomaly import AnomalyController
@@ -69,15 +72,15 @@ class ScriptedView(Driver):
 
     @property
     def layers(self) -> Roles:
-        """The layers of the chosen scan by role; of several with one role, the newest."""
-        scan = self.scan
-        if scan is None:
-            return Roles()
-        facts = facts_of(scan)
-        found = Roles({SCAN: scan})
+        """The layers of the chosen scan, and of draws from the cohort, by role; the newest."""
+        facts = None if self.scan is None else facts_of(self.scan)
+        found = Roles() if self.scan is None else Roles({SCAN: self.scan})
         for layer in self.viewer.layers:
             own = facts_of(layer)
-            if facts is not None and own is not None and belongs(own.origin, facts.origin):
+            if own is None:
+                continue
+            mine = facts is not None and belongs(own.origin, facts.origin)
+            if mine or own.origin.startswith("model:"):
                 found[own.role] = layer
         return found
 
@@ -151,6 +154,17 @@ class ScriptedView(Driver):
     def fit(self) -> None:
         """Show the whole scan in every pane."""
         self._layout.fit()
+
+    def frame(self) -> None:
+        """Show what was scored as large as the panes allow; before :meth:`detect` all of it."""
+        found = self.detection
+        if found is None or not found.mask.any():
+            self.fit()
+            return
+        index = np.argwhere(found.mask)
+        ends = np.array(np.meshgrid(*zip(index.min(axis=0), index.max(axis=0), strict=True)))
+        corners = apply_affine(found.scan.affine, ends.reshape(3, -1).T)
+        self._layout.board.link.frame(corners.min(axis=0), corners.max(axis=0))
 
     def window(
         self, level: float | None = None, width: float | None = None, *, preset: str = ""

@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_normative.core.limits import image_limits, signed_limit
 from napari_normative.errors import CancelledError, NormativeError
-from napari_normative.layers.looks import (
-    MAGNITUDE,
-    SIGNED,
-)
+from napari_normative.layers.looks import SIGNED
 from napari_normative.layers.sources import (
     Snapshot,
     volume_of,
@@ -19,10 +16,6 @@ from napari_normative.layers.sources import (
 from napari_normative.layers.spec import (
     EFFECT,
     EXPLORER,
-    INTERPOLATION,
-    SAMPLE_MEAN,
-    SAMPLE_SD,
-    SAMPLES,
     LayerSpec,
     origin_of,
     spec_of,
@@ -120,42 +113,12 @@ class Draw:
         )  # fmt: skip
 
     def _specs(self, made: Draws, model: NormativeModel, scans: list[Volume]) -> list[LayerSpec]:
-        grid_of_scan = len(scans) == 1
-        of = self.scans[0].name if grid_of_scan else self.name
-        origin = origin_of(scans[0]) if grid_of_scan else f"model:{model.digest}"
-        if len(scans) == 2:
-            origin = ":".join((origin, *(origin_of(scan) for scan in scans)))
-        # Draws are compared with each other, so all have the limits of the first.
-        seen = made.volumes[0] if made.volumes else made.mean
-        limits = (0.0, 1.0) if seen is None else image_limits(seen.data)
+        from napari_normative.engine.draw_layers import draw_layers
 
-        def spec(volumes: tuple[Volume, ...], label: str, role: str, **looks: Any) -> LayerSpec:
-            return spec_of(
-                volumes, f"{of} · {label} (synthetic)", role, origin=origin,
-                provenance=made.record, **looks,
-            )  # fmt: skip
-
-        specs = []
-        gray: dict[str, Any] = {"colormap": "gray", "contrast_limits": limits}
-        if made.volumes:
-            if len(scans) == 2:
-                label, role = " to ".join(scan.name for scan in self.scans), INTERPOLATION
-            else:
-                label, role = "posterior samples" if grid_of_scan else "samples", SAMPLES
-            specs.append(spec(made.volumes, label, role, **gray))
-        if made.mean is not None:
-            hidden = bool(made.volumes)
-            specs.append(
-                spec((made.mean,), "mean of samples", SAMPLE_MEAN, visible=not hidden, **gray)
-            )
-        if made.sd is not None:
-            looks = {
-                "colormap": MAGNITUDE,
-                "contrast_limits": (0.0, signed_limit(made.sd.data)),
-                "blending": "translucent_no_depth",
-            }
-            specs.append(spec((made.sd,), "SD of samples", SAMPLE_SD, visible=False, **looks))
-        return specs
+        if len(scans) != 2:
+            return draw_layers(made, self.scans[0].name if scans else self.name)
+        origin = ":".join((f"model:{model.digest}", *(origin_of(scan) for scan in scans)))
+        return draw_layers(made, self.name, " to ".join(scan.name for scan in self.scans), origin)
 
     def _summary(self, kind: str) -> str:
         if kind == "interpolation":
