@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 FAINT = 0.35
 """Opacity of the scan in 3D, behind the map."""
+CLOSER = 1.4
+"""napari leaves room for the diagonal of the whole volume."""
 LEAST_SD = 5.0
 """A picture with less contrast (grey values 0 to 255) is blank."""
 LEAST_COLOURED = 2e-4
@@ -86,10 +88,12 @@ STANDARD = {
 """By file name, in the order in which they are taken."""
 
 
-def take_pictures(session: ScriptedSession, folder: str | Path) -> list[Path]:
+def take_pictures(
+    session: ScriptedSession, folder: str | Path, names: Collection[str] = ()
+) -> list[Path]:
     """Write the standard pictures of what a session shows, and leave it as it was.
 
-    They show the strongest candidate, or else the point at hand.
+    They show the strongest candidate, or else the point at hand; all unless ``names`` says which.
 
     Raises
     ------
@@ -99,9 +103,15 @@ def take_pictures(session: ScriptedSession, folder: str | Path) -> list[Path]:
     """
     from napari_normative.engine.pictures import png_bytes
 
+    for name in names:
+        session.require_one_of("picture", name, tuple(STANDARD))
     viewer, detection = session.viewer, session.detection
     coloured = detection is not None and bool(detection.anomaly_z.data.any())
-    wanted = {n: p for n, p in STANDARD.items() if detection is not None or not p.compares}
+    wanted = {
+        name: standard
+        for name, standard in STANDARD.items()
+        if (not names or name in names) and (detection is not None or not standard.compares)
+    }
     files: dict[Path, bytes] = {}
     with _as_it_was(session):
         if detection is not None and detection.candidates:
@@ -164,6 +174,7 @@ def _arrange_3d(viewer: Any) -> None:
     viewer.dims.ndisplay = 3
     viewer.scene.camera.set_view_direction(*VIEW_3D)
     viewer.reset_view(reset_camera_angle=False)
+    viewer.scene.camera.zoom *= CLOSER
 
 
 def require_content(picture: NDArray[Any], name: str, *, coloured: bool) -> None:

@@ -261,12 +261,18 @@ class ScriptedSession(ScriptedView):
         window: Any = self.require_window("dock")
         window.add_plugin_dock_widget(PLUGIN, name, tabify=True)
 
-    def screenshots(self, folder: str | Path) -> list[Path]:
-        """Write the standard pictures as PNG and return their files.
+    def screenshots(self, folder: str | Path, names: Collection[str] = ()) -> list[Path]:
+        """Write the standard pictures and return their files.
 
-        ``axial``, ``planes``, ``side-by-side``, ``window`` and ``volume-3d``, at the
-        strongest candidate; without an anomaly map there is no ``side-by-side``. Each is
-        checked not to be blank and to show the map. The view stays as it was.
+        At the strongest candidate. Each is checked not to be blank and to show the map; the
+        view stays as it was.
+
+        Parameters
+        ----------
+        folder : str or Path
+        names : collection of str
+            Some of ``axial.png``, ``planes.png``, ``side-by-side.png`` (needs an anomaly map),
+            ``window.png`` and ``volume-3d.png``; otherwise all.
 
         Raises
         ------
@@ -276,7 +282,7 @@ class ScriptedSession(ScriptedView):
         from napari_normative.plugin.scripting.pictures import take_pictures
 
         self.require_window("screenshots")
-        return take_pictures(self, folder)
+        return take_pictures(self, folder, names)
 
     def hand_over(self) -> None:
         """Leave the window to the person and return when it is closed."""
