@@ -177,6 +177,9 @@ class SessionRecord(Record):
         named += self.draw.scans if self.draw is not None else ()
         if unknown := {name for name in named if name is not None} - set(known):
             raise ValueError(f"there is no scan {sorted(unknown)[0]!r}")
+        labels = {scan.id for scan in self.scans if scan.kind == "labels"}
+        if any(run.mask is not None and run.mask not in labels for run in self.detections):
+            raise ValueError("a mask is no labels")
         return self
 
 

@@ -133,6 +133,11 @@ class ReviewController:
     # ---- going from one to the next
 
     @property
+    def is_shown(self) -> bool:
+        """Whether the scan at hand is the one that can be seen."""
+        return self._place is not None and self.desk.number == self._place.assignment
+
+    @property
     def _candidate(self) -> str:
         return "" if self._place is None else self._place.candidate
 
@@ -211,6 +216,9 @@ class ReviewController:
             return
         assert self.book is not None and self._place is not None
         place = self._place
+        if word != "skip" and not self.is_shown:
+            self.state.note = "The scan is not shown, so nothing of it can be decided."
+            return
         if not place.candidate:
             if word != "skip":
                 self.state.note = "There is no candidate here. Space: the scan is done."

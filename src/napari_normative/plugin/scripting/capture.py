@@ -46,6 +46,13 @@ def gather(session: ScriptedSession, path: Path, leave_out: Collection[str]) -> 
     return _Gatherer(session, path, leave_out).work()
 
 
+def lost_layers(session: ScriptedSession, path: Path) -> tuple[str, ...]:
+    """Return the names of the layers that a saved session could not bring back."""
+    gatherer = _Gatherer(session, path, ())
+    gatherer.look()
+    return tuple(gatherer.lost())
+
+
 class _Gatherer:
     def __init__(self, session: ScriptedSession, path: Path, leave_out: Collection[str]) -> None:
         self._session, self._path = session, path
@@ -54,28 +61,46 @@ class _Gatherer:
         self._scans: dict[Layer, ScanRecord] = {}
         self._covered: dict[Layer, str] = {}
         """Scan id of each layer that the session brings back."""
+        self._review_of: ReviewRecord | None = None
+        self._detections: tuple[Gathered, ...] = ()
+        self._draw: tuple[Draws | None, tuple[str, ...]] = (None, ())
 
-    def work(self) -> Save:
-        review = self._review()
+    def look(self) -> None:
+        """Find what every layer comes from."""
+        self._review_of = self._review()
         self._find_scans()
-        detections = tuple(
+        self._detections = tuple(
             found
             for detection in self._context.detections.values()
             if (found := self._detection(detection)) is not None
         )
-        draws, drawn_of = self._draws()
-        self._refuse_what_would_be_lost()
+        self._draw = self._draws()
+
+    def lost(self) -> list[str]:
+        """Return the names of the layers that come from nothing that can be named."""
+        return [
+            layer.name
+            for layer in self._layers
+            if layer not in self._covered
+            and ((facts := facts_of(layer)) is None or facts.role != COMPARISON)
+        ]
+
+    def work(self) -> Save:
+        """Return what is to be digested and written."""
         from napari_normative.engine.infer import versions
 
+        self.look()
+        self._refuse_what_would_be_lost()
         record = SessionRecord(
             created_utc=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             versions=versions(),
             scans=tuple(self._scans.values()),
             looks=tuple(self._look(layer, scan) for layer, scan in self._covered.items()),
             view=self._view(),
-            review=review,
+            review=self._review_of,
         )
-        return Save(self._path, record, detections, draws, drawn_of, self._models())
+        volumes = tuple(facts_of(layer).volumes for layer in self._scans)  # type: ignore[union-attr]
+        return Save(self._path, record, volumes, self._detections, *self._draw, self._models())
 
     # ---- layers
 
@@ -171,12 +196,7 @@ class _Gatherer:
         return draws, tuple(names)
 
     def _refuse_what_would_be_lost(self) -> None:
-        lost = [
-            layer.name
-            for layer in self._layers
-            if layer not in self._covered
-            and ((facts := facts_of(layer)) is None or facts.role != COMPARISON)
-        ]
+        lost = self.lost()
         if lost:
             raise SessionError(
                 "SES-020",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from napari_normative.errors import OutputError
 from napari_normative.io.atomic import replace_files
 from napari_normative.layers.spec import CANDIDATES, SCAN, facts_of
+from napari_normative.plugin.controllers.reading_subject import OVERLAY
 from napari_normative.plugin.panes.board import VIEW_3D
 from napari_normative.plugin.viewing import main_window
 
@@ -26,8 +27,10 @@ CLOSER = 1.4
 """napari leaves room for the diagonal of the whole volume."""
 LEAST_SD = 5.0
 """A picture with less contrast (grey values 0 to 255) is blank."""
-LEAST_COLOURED = 2e-4
-"""Share of coloured pixels below which an overlay is not on the picture."""
+LEAST_CHANGED = 2e-4
+"""An overlay that changes a smaller share of the pixels is not on the picture."""
+CHANGE = 8
+"""Grey values from 0 to 255 that count as a change."""
 TURNS = 5
 """Of the event loop: layers are sliced and drawn by later events."""
 
@@ -106,7 +109,6 @@ def take_pictures(
     for name in names:
         session.require_one_of("picture", name, tuple(STANDARD))
     viewer, detection = session.viewer, session.detection
-    coloured = detection is not None and bool(detection.anomaly_z.data.any())
     wanted = {
         name: standard
         for name, standard in STANDARD.items()
@@ -124,7 +126,12 @@ def take_pictures(
                 session.frame()
             draw(session)
             picture = standard.grab(viewer)
-            require_content(picture, name, coloured=coloured)
+            bare = None
+            if detection is not None:
+                with _bare(viewer):
+                    draw(session)
+                    bare = standard.grab(viewer)
+            require_content(picture, name, bare)
             files[Path(folder) / name] = png_bytes(np.ascontiguousarray(picture[..., :3]))
     replace_files(files)
     return list(files)
@@ -177,16 +184,34 @@ def _arrange_3d(viewer: Any) -> None:
     viewer.scene.camera.zoom *= CLOSER
 
 
-def require_content(picture: NDArray[Any], name: str, *, coloured: bool) -> None:
-    """Refuse a blank picture, and one without the coloured map.
+@contextmanager
+def _bare(viewer: Any) -> Iterator[None]:
+    """Let maps and candidates be transparent; whatever explains them stays."""
+    overlay = [
+        layer
+        for layer in viewer.layers
+        if (facts := facts_of(layer)) is not None and facts.role in OVERLAY
+    ]
+    before = [layer.opacity for layer in overlay]
+    try:
+        for layer in overlay:
+            layer.opacity = 0.0
+        yield
+    finally:
+        for layer, opacity in zip(overlay, before, strict=True):
+            layer.opacity = opacity
+
+
+def require_content(picture: NDArray[Any], name: str, bare: NDArray[Any] | None = None) -> None:
+    """Refuse a blank picture, and one on which the overlay cannot be seen.
 
     Parameters
     ----------
     picture : uint8 array, shape (rows, columns, 3 or 4)
     name : str
         Of its file.
-    coloured : bool
-        Whether it must show a coloured map.
+    bare : uint8 array, same shape, optional
+        The same picture without the overlay; None where there is none.
 
     Raises
     ------
@@ -201,7 +226,10 @@ def require_content(picture: NDArray[Any], name: str, *, coloured: bool) -> None
             subject=name,
             consequence="No screenshot was written.",
         )
-    if coloured and (np.ptp(colours, axis=-1) > 60).mean() < LEAST_COLOURED:
+    if bare is None:
+        return
+    changed = np.abs(colours - bare[..., :3]).max(axis=-1) > CHANGE
+    if changed.mean() < LEAST_CHANGED:
         raise OutputError(
             "OUT-021",
             "the screenshot does not show the anomaly map",

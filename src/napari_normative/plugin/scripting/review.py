@@ -34,8 +34,9 @@ class ScriptedReview:
         self._made = session.controller(ReviewController)
         self._made.open(str(path))
         self._arrive()
-        if not self._made.state.is_open:
-            raise self._made.ended_with or self._session.refusal(WHAT, "Open the review again.")
+        if self._made.ended_with is not None:
+            self._made.close()
+            raise self._made.ended_with
 
     def __enter__(self) -> Self:
         return self
@@ -172,7 +173,9 @@ class ScriptedReview:
             self.label(label)
         if comment:
             self.comment(comment)
-        if word != "skip" and self._book is not None and self.current is None:
+        if word != "skip" and not self._made.is_shown:
+            raise self._session.refusal(WHAT, "The scan is not shown; skip() passes over it.")
+        if word != "skip" and self.current is None:
             raise self._session.refusal(
                 WHAT, "This scan has no candidate; skip() says that it is done."
             )

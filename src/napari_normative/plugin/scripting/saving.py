@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_normative.errors import SessionError
-from napari_normative.io.names import file_digest
+import numpy as np
+
+from napari_normative.errors import NormativeError, SessionError
+from napari_normative.io.nifti import read_series
 from napari_normative.io.session_file import (
     DetectionRecord,
     DrawRecord,
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from napari_normative.engine.detection import Detection
     from napari_normative.engine.draws import Draws
     from napari_normative.plugin.jobs import Cancelled, Progress
+    from napari_normative.volume import Volume
 
 _VOLUME = re.compile(r" \(volume (\d+)\)$")
 """How the name of one volume of a series ends."""
@@ -63,6 +66,8 @@ class Save:
     path : Path
     record : SessionRecord
         Without runs.
+    volumes : tuple of tuples of Volume
+        What the layers of its scans show.
     detections : tuple of Gathered
     draws : Draws or None
     drawn_of : tuple of str
@@ -73,6 +78,7 @@ class Save:
 
     path: Path
     record: SessionRecord
+    volumes: tuple[tuple[Volume, ...], ...]
     detections: tuple[Gathered, ...]
     draws: Draws | None
     drawn_of: tuple[str, ...]
@@ -95,17 +101,24 @@ class Save:
         return record
 
     def _check_files(self) -> None:
-        for scan in self.record.scans:
+        """Refuse a layer whose values are not those of its file: they would be lost."""
+        for scan, volumes in zip(self.record.scans, self.volumes, strict=True):
             place = located(scan.path, self.path)
             try:
-                same = file_digest(place) == scan.sha256
-            except OSError:
+                series = read_series(place, trust=scan.trust, any_size=scan.any_size)
+            except NormativeError:
                 same = False
+            else:
+                same = series.first.source.digest == scan.sha256 and all(
+                    volume.same_grid(series.first)
+                    and np.array_equal(volume.data, series.data[..., number])
+                    for number, volume in enumerate(volumes)
+                )
             if not same:
                 raise SessionError(
                     "SES-023",
-                    "the file is gone, or another one than was opened",
-                    "Save the scan again, open it and repeat the detection.",
+                    "the file is gone, or holds something else than the layer",
+                    "Save the layer to a file, open that file and repeat the detection.",
                     subject=place.name,
                     consequence="The session was not saved.",
                 )

@@ -143,8 +143,11 @@ class ScriptedSession(ScriptedView):
             self._layer_of(scan)
         self._choose_model(model, device)
         state = self._anomaly.state
+        count = state.volume_count
+        if volume is not None and not 0 <= volume < count:
+            raise self.refusal("detect", f"The scan has {count} volumes, counted from 0.")
+        state.volume = volume + 1 if volume is not None and count > 1 else 0
         state.mask = "" if mask is None else str(self._labels_of(mask).unique_id)
-        state.volume = 0 if volume is None else volume + 1
         state.samples, state.seed = samples, seed
         state.force, state.local_volume = force, local_volume
         self.press("detect", self._anomaly, self._anomaly.run)
@@ -256,6 +259,11 @@ class ScriptedSession(ScriptedView):
         self._review = ScriptedReview(self, path)
         return self._review
 
+    @property
+    def open_review(self) -> ScriptedReview | None:
+        """The review that is open; None without one."""
+        return self._review
+
     def dock(self, name: str) -> None:
         """Show one of the plugin's docks in the window, such as ``Anomaly map``."""
         window: Any = self.require_window("dock")
@@ -325,6 +333,8 @@ class ScriptedSession(ScriptedView):
     def _labels_of(self, mask: ScanLike | Layer) -> Layer:
         """Return the labels layer of a mask, opened unless it is one."""
         if is_layer(mask):
+            if str(mask.unique_id) not in {each.key for each in self.context.scans.state.masks}:
+                raise self.refusal("detect", "Give labels as the mask, not an image.")
             return mask
         volume = as_volume(mask)
         spec = spec_of([volume], f"{volume.source.name} · mask", LABELS, visible=False)

@@ -52,6 +52,8 @@ def wait_for(
         If somebody pressed Ctrl-C; the work was cancelled.
     """
     ends = _run_until(viewer, condition, changes, timeout_s)
+    if not is_open(viewer):
+        ends = "closed"
     if ends == "done":
         return
     cancel()
@@ -86,11 +88,10 @@ def _run_until(
         return "late"  # without a window everything is done at once, or never
     from qtpy.QtCore import QEventLoop, QTimer
 
-    loop, ends = QEventLoop(), ""
+    loop, ends = QEventLoop(), list[str]()
 
     def end(how: str) -> None:
-        nonlocal ends
-        ends = ends or how
+        ends.append(how)
         loop.quit()
 
     def look(*_: object) -> None:
@@ -110,13 +111,16 @@ def _run_until(
         each.connect(look)
     try:
         with _on_interrupt(lambda: end("interrupted")):
-            loop.exec()
+            while not ends:
+                loop.exec()
+                if ends[:1] == ["done"] and not condition():
+                    ends.clear()  # it held for a moment only, between two steps
     finally:
         heart.stop()
         clock.stop()
         for each in signals:
             each.disconnect(look)
-    return ends
+    return ends[0]
 
 
 @contextlib.contextmanager
