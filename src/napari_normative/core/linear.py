@@ -129,7 +129,9 @@ class LocalLevel(nn.Module):
             total = values.new_zeros(len(z), math.prod(self.coarse))
             weight = values.new_zeros(math.prod(self.coarse))
             # Blocks of one parity do not overlap, so that no sum depends on its order.
-            parity = (self.start // (self.edge // 2) % 2) @ self.start.new_tensor([4, 2, 1])
+            # (GPUs multiply no matrices of whole numbers, hence the sum.)
+            odd = self.start // (self.edge // 2) % 2
+            parity = (odd * self.start.new_tensor([4, 2, 1])).sum(1)
             for side, index in enumerate(self._sides()):
                 for which in range(8):
                     chosen = parity == which

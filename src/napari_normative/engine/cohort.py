@@ -105,7 +105,8 @@ def list_people(source: str | Path, *, seed: int = 0) -> tuple[list[Person], lis
     problems = _people_in_two_splits(table, path.name)
     _assign_splits(table, seed)
     named = ("subject", "site", "split")
-    more = table.drop(columns=["path", *named]).to_dict("records")
+    others = {n: table[n].tolist() for n in table.columns if n not in {"path", *named}}
+    more = [{name: cells[row] for name, cells in others.items()} for row in range(len(table))]
     columns = (table[name].tolist() for name in named)
     people = [Person(*row) for row in zip(paths, *columns, more, strict=True)]
     try:
