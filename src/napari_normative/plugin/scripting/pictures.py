@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,21 +120,35 @@ def take_pictures(
             session.go_to(detection.candidates[0].centroid_mm)
         for name, standard in wanted.items():
             session.layout(standard.layout)
-            if standard.in_3d:
-                _arrange_3d(viewer)
-            else:
-                session.frame()
-            draw(session)
-            picture = standard.grab(viewer)
-            bare = None
-            if detection is not None:
-                with _bare(viewer):
+            with _unseen(viewer) if standard.in_3d else nullcontext():
+                if standard.in_3d:
+                    _arrange_3d(viewer)
+                else:
+                    session.frame()
                     draw(session)
-                    bare = standard.grab(viewer)
-            require_content(picture, name, bare)
+                picture, bare = standard.grab(viewer), None
+                if detection is not None:
+                    with _bare(viewer):
+                        if not standard.in_3d:
+                            draw(session)
+                        bare = standard.grab(viewer)
+                require_content(picture, name, bare)
+                if standard.in_3d:
+                    viewer.dims.ndisplay = 2
             files[Path(folder) / name] = png_bytes(np.ascontiguousarray(picture[..., :3]))
     replace_files(files)
     return list(files)
+
+
+@contextmanager
+def _unseen(viewer: Any) -> Iterator[None]:
+    """Draw on demand only: without a graphics card each look at a volume takes seconds."""
+    centre = main_window(viewer).centralWidget()  # type: ignore[union-attr]
+    centre.setUpdatesEnabled(False)
+    try:
+        yield
+    finally:
+        centre.setUpdatesEnabled(True)
 
 
 def draw(session: ScriptedSession) -> None:
@@ -186,20 +200,22 @@ def _arrange_3d(viewer: Any) -> None:
 
 @contextmanager
 def _bare(viewer: Any) -> Iterator[None]:
-    """Let maps and candidates be transparent; whatever explains them stays."""
+    """Show no maps and candidates; in planes the colour bar stays, so that it does not count."""
     overlay = [
         layer
         for layer in viewer.layers
         if (facts := facts_of(layer)) is not None and facts.role in OVERLAY
     ]
-    before = [layer.opacity for layer in overlay]
+    # In 3D there is no bar, and what is only transparent takes as long to draw.
+    name, empty = ("visible", False) if viewer.dims.ndisplay == 3 else ("opacity", 0.0)
+    before = [getattr(layer, name) for layer in overlay]
     try:
         for layer in overlay:
-            layer.opacity = 0.0
+            setattr(layer, name, empty)
         yield
     finally:
-        for layer, opacity in zip(overlay, before, strict=True):
-            layer.opacity = opacity
+        for layer, value in zip(overlay, before, strict=True):
+            setattr(layer, name, value)
 
 
 def require_content(picture: NDArray[Any], name: str, bare: NDArray[Any] | None = None) -> None:

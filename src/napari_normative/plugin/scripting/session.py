@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from napari_normative.engine.scans import as_volume
-from napari_normative.layers.spec import LABELS, SCAN, facts_of, spec_of
+from napari_normative.layers.spec import LABELS, SCAN, facts_of, origin_of, spec_of
 from napari_normative.plugin.controllers.base import JobController
 from napari_normative.plugin.controllers.candidates import CandidatesController
+from napari_normative.plugin.controllers.review_files import ReviewFilesController
 from napari_normative.plugin.controllers.samples import SamplesController
 from napari_normative.plugin.files import open_file
 from napari_normative.plugin.layers import add_spec
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from napari_normative.core.candidates import Candidate
     from napari_normative.engine.detection import Detection
     from napari_normative.engine.draws import Draws
+    from napari_normative.engine.made import MadeVolume
     from napari_normative.engine.scans import ScanLike
     from napari_normative.plugin.scripting.checking import Material, Read
     from napari_normative.plugin.scripting.reopen import Reopened
@@ -197,13 +199,16 @@ class ScriptedSession(ScriptedView):
         assert made is not None, "a draw that succeeded is kept"
         return made
 
-    def show(self, detection: Detection) -> None:
-        """Show a detection that was made elsewhere, and choose its scan."""
+    def show(self, result: Detection | Draws | MadeVolume) -> None:
+        """Show a result that was made without the session, and choose the scan it belongs to."""
         from napari_normative.plugin.show import show
 
-        show(detection, self.viewer)
-        scans = [layer for layer in self.viewer.layers if self._shows(layer, detection)]
-        self.choose(scans[-1])
+        show(result, self.viewer)
+        scan = getattr(result, "scan", None) or getattr(result, "like", None)
+        for layer in self.viewer.layers:
+            facts = facts_of(layer)
+            if facts is not None and scan is not None and facts.origin == origin_of(scan):
+                self.choose(layer)
 
     def why(self, candidate: int | Candidate) -> Why:
         """Go to a candidate and return why it is there: what was expected, and who is alike."""
@@ -258,6 +263,44 @@ class ScriptedSession(ScriptedView):
 
         self._review = ScriptedReview(self, path)
         return self._review
+
+    def new_review(
+        self,
+        source: str | Path,
+        target: str | Path,
+        reader: str,
+        *,
+        scans: str | Path | None = None,
+        labels: Collection[str] = (),
+        blind: bool = True,
+        by_evidence: bool = False,
+    ) -> ScriptedReview:
+        """Make a review of detections, or of scans, which are compared first; open it.
+
+        Parameters
+        ----------
+        source : str or Path
+            Folder of detections as :meth:`Detection.save` writes them, or of scans.
+        target : str or Path
+            Folder of the new review.
+        reader : str
+            Who reads.
+        scans : str or Path, optional
+            Folder of the scans; ``source`` unless given.
+        labels : collection of str
+            Words that a finding may be given.
+        blind : bool
+            Hide scores until the reader submits.
+        by_evidence : bool
+            Strongest evidence first, instead of at random.
+        """
+        controller = self.controller(ReviewFilesController)
+        state = controller.state
+        state.source, state.scans = str(source), "" if scans is None else str(scans)
+        state.target, state.reader, state.blind = str(target), reader, blind
+        state.order, state.words = "evidence" if by_evidence else "random", ",".join(labels)
+        self.press("new_review", controller, controller.create)
+        return self.review(controller.files[0])
 
     @property
     def open_review(self) -> ScriptedReview | None:
@@ -339,11 +382,3 @@ class ScriptedSession(ScriptedView):
         volume = as_volume(mask)
         spec = spec_of([volume], f"{volume.source.name} · mask", LABELS, visible=False)
         return add_spec(self.viewer, spec)
-
-    def _shows(self, layer: Layer, detection: Detection) -> bool:
-        facts = facts_of(layer)
-        return (
-            facts is not None
-            and facts.role == SCAN
-            and facts.volumes[0].source.digest == detection.scan.source.digest
-        )
