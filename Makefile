@@ -5,7 +5,7 @@ STAMP := $(VENV)/.setup-done
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-pyside6 lint format types imports docs bench clean
+.PHONY: help setup demo test test-slow test-pyside6 lint format types imports docs screenshots bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -46,7 +46,11 @@ imports: setup ## import-linter: imports point one way
 
 docs: setup ## build the documentation into site/
 	$(BIN)/python -m pip install --quiet --no-input -e ".[docs]"
-	$(BIN)/mkdocs build --strict
+	$(BIN)/python scripts/cli_reference.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+screenshots: setup ## make every picture of the documentation anew
+	xvfb-run -a -s "-screen 0 1600x1100x24" $(BIN)/python scripts/screenshots.py
 
 bench: setup ## every benchmark, beside its peers; prints tables
 	$(BIN)/python -m pip install --quiet --no-input -e ".[bench]"

@@ -13,6 +13,9 @@ os.environ["NAPARI_CONFIG"] = os.path.join(  # noqa: PTH118 - before anything is
     tempfile.mkdtemp(prefix="napari-settings-"), "settings.yaml"
 )
 
+# Nor is what a person configured for the command line.
+os.environ["NAPARI_NORMATIVE_CONFIG"] = os.devnull
+
 from pathlib import Path
 
 import pytest

@@ -221,7 +221,8 @@ def test_inspect_shows_geometry_and_cards_and_names_what_it_cannot_read(
     result = run("inspect", scan, damaged, tiny_model_path, "--json")
     assert result.exit_code == 1
     assert "damaged.nii.gz" in result.stderr
-    geometry, card = (json.loads(line) for line in result.stdout.splitlines())
+    geometry, bad, card = (json.loads(line) for line in result.stdout.splitlines())
+    assert bad["error"].startswith("[NIF-")
     assert geometry["shape"] == [42, 50, 42]
     assert geometry["orientation"] == "RAS"
     assert geometry["spacing_mm"] == [4.0, 4.0, 4.0]
@@ -335,15 +336,17 @@ def test_ctrl_c_in_training_says_how_to_go_on(
     out = tmp_path / "mine.safetensors"
     program = [sys.executable, "-c", "from napari_normative.cli import main; main()", "train"]
     program += [str(phantom_cohort), "--out", str(out), "--preset", "brain-8mm"]
-    program += ["--template", str(phantom_template), "--device", "cpu"]
-    process = subprocess.Popen(program, stderr=subprocess.PIPE, text=True)
+    program += ["--template", str(phantom_template), "--device", "cpu", "--json"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(program, stdout=pipe, stderr=pipe, text=True)
     assert process.stderr is not None
-    while not process.stderr.readline().startswith("train"):
+    while json.loads(process.stderr.readline())["stage"] != "train":
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=120)
+    stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 130
     assert stderr.splitlines()[-1].startswith("Interrupted. Add --resume")
+    assert json.loads(stdout)["error"] == stderr.splitlines()[-1]
     assert "Traceback" not in stderr
     assert not out.exists()
 

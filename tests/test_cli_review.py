@@ -71,7 +71,8 @@ def test_a_review_is_made_of_scans_which_are_compared_first(tmp_path, tiny_model
         "--labels", "infarct, other", "--no-blind", "--repeats", "0", "--json", code=1,
     )  # fmt: skip
     assert "broken.nii.gz" in result.stderr
-    facts = json.loads(result.stdout)
+    *failures, facts = map(json.loads, result.stdout.splitlines())
+    assert [f["scan"] for f in failures] == ["broken.nii.gz"]
     assert facts["scans"] == 2 and len(facts["refused"]) == 1
     with Book.open(facts["files"][0], read_only=True) as book:
         assert [a.image for a in book.project.assignments] == ["case-002"]
@@ -142,6 +143,24 @@ def test_readers_are_compared_and_an_adjudicator_gets_the_disputed(study, tmp_pa
     run("review", "export", out, "--out", tmp_path / "final")  # its paths lead to the scans
     labels = np.asarray(nib.load(tmp_path / "final/case-001_findings.nii.gz").dataobj)
     assert set(np.unique(labels)) == {0, 1, 2}  # agreed, and adjudicated
+
+
+def test_every_answer_is_an_object_for_programs_and_nothing_when_quiet(study, tmp_path):
+    def facts(*words):
+        (line,) = run("review", *words, "--json").stdout.splitlines()
+        return json.loads(line)
+
+    assert facts("status", study / "anna.review")["problems"] == []
+    assert facts("export", study / "ben.review", "--out", tmp_path / "out")["cases"] == 4
+    labels = tmp_path / "out/case-002_findings.nii.gz"
+    assert facts("import", study / "ben.review", "case-002", labels)["masks"] == 0
+    agreement = facts("agreement", study)
+    assert (agreement["disputed"], agreement["candidates"]) == (4, 12)
+    assert any(row["value"] is not None for row in agreement["figures"])
+    merged = facts("merge", study, "--out", tmp_path / "m.review", "--reader", "carla")
+    assert (merged["disputed"], merged["scans"]) == (4, 4)
+    assert run("review", "status", study, "--quiet").output == ""
+    assert run("review", "agreement", study, "--quiet").output == ""
 
 
 def test_wrong_usage_and_wrong_files_are_one_line(tmp_path):

@@ -31,6 +31,8 @@ KINDS = {
     "OUT": {"OutputError"},
     "IMP": {"RegionsFileError"},
     "REV": {"ReviewError"},
+    "CFG": {"ConfigError"},
+    "NET": {"NetworkError"},
     "JOB": {"NormativeError"},
     "SES": {"SessionError"},
 }

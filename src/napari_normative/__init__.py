@@ -9,9 +9,16 @@ torch nor Qt.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if os.environ.get("NAPARI_NORMATIVE_OFFLINE"):  # programs that the command line started
+    from napari_normative import offline
+
+    if offline.asked_for():
+        offline.refuse()
 
 _PUBLIC = {
     "Book": "napari_normative.review.book",

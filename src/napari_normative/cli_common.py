@@ -1,36 +1,60 @@
-"""What the commands share: the application, its options, and how failures are said."""
+"""What the commands share: options, how results and failures are said, lists on stdin."""
 
 from __future__ import annotations
 
 import functools
+import re
 import sys
 import traceback
-from collections.abc import Callable
-from typing import Annotated, Literal, ParamSpec, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, ParamSpec, cast, overload
 
 import typer
 
-from napari_normative import __version__
+from napari_normative import cli_complete
 from napari_normative.errors import CancelledError, NormativeError
+from napari_normative.terminal import Bar, ReaderGoneError, say
 
 P = ParamSpec("P")
 
 NOTICE = "Research use only, not for diagnosis."
 INTERRUPTED = 130
+STDIN = "-"
+KEPT = "Results that were finished before are kept."
 
-app = typer.Typer(
-    help=f"Normative models of healthy anatomy: train, detect, sample. {NOTICE}",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
+ScansArgument = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Volume files, folders of them, quoted patterns, or - for a list on standard input.",
+        metavar="SCAN...",
+    ),
+]
+NullOption = Annotated[
+    bool,
+    typer.Option("--null", "-0", help="Paths on standard input end with NUL (find -print0)."),
+]
 DeviceOption = Annotated[
-    str, typer.Option(help="auto, cpu, cuda:N or mps.", metavar="DEVICE", show_default=True)
+    str,
+    typer.Option(
+        help="auto, cpu, cuda:N or mps.",
+        metavar="DEVICE",
+        show_default=True,
+        autocompletion=cli_complete.devices,
+    ),
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
-ModelOption = Annotated[str, typer.Option(help="Name of a packaged model, or a model file.")]
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        help="Name of a packaged model, or a model file.",
+        metavar="MODEL",
+        autocompletion=cli_complete.models,
+    ),
+]
+VolumeOption = Annotated[
+    int | None, typer.Option(min=0, help="Which volume of a 4D scan; 0 is the first.")
+]
 TrustOption = Annotated[
     Literal["sform", "qform"] | None,
     typer.Option(help="Which transform is right where sform and qform disagree."),
@@ -42,28 +66,60 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print failures
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"napari-normative {__version__}. {NOTICE}")
-        raise typer.Exit
+class Printer:
+    """What a command says: results on stdout, failures on stderr; for people or for programs.
 
+    Parameters
+    ----------
+    context : typer.Context
+    quiet, as_json : bool
+        As the options of these names.
+    bar : Bar, optional
+        A progress bar that lines must not break.
 
-@app.callback()
-def _options(
-    context: typer.Context,
-    debug: Annotated[
-        bool,
-        typer.Option(
-            "--debug",
-            envvar="NAPARI_NORMATIVE_DEBUG",
-            help="Print tracebacks. Stands before the command.",
-        ),
-    ] = False,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Version.")
-    ] = False,
-) -> None:
-    context.obj = {"debug": debug}
+    Attributes
+    ----------
+    failed : int
+        How many failures were said.
+    """
+
+    def __init__(
+        self, context: typer.Context, *, quiet: bool, as_json: bool, bar: Bar | None = None
+    ) -> None:
+        self._context, self._quiet, self._as_json = context, quiet, as_json
+        self._say = bar.echo if bar is not None else say
+        self.failed = 0
+
+    def result(self, facts: Mapping[str, Any], text: str) -> None:
+        """Print a result: ``facts`` as one object with --json, else ``text`` unless quiet."""
+        if self._as_json:
+            from napari_normative.io.tables import json_line
+
+            self._say(json_line(facts))
+        elif not self._quiet:
+            self._say(text)
+
+    def note(self, text: str) -> None:
+        """Print a line for people, with neither --json nor --quiet."""
+        if not (self._quiet or self._as_json):
+            self._say(text)
+
+    def failure(self, error: BaseException | str, subject: str = "", **facts: Any) -> str:
+        """Print a failure as one line on stderr, with --json as an object too; return the line."""
+        line = error if isinstance(error, str) else explain(error, self._context, subject)
+        self._say(line, err=True)
+        self.failed += 1
+        if self._as_json:
+            from napari_normative.io.tables import json_line
+
+            code = re.match(r"\[([A-Z]{3}-\d{3})\]", line)
+            self._say(json_line({**facts, "error": line, "code": code[1] if code else None}))
+        return line
+
+    def end(self) -> None:
+        """End with status 1 if anything failed."""
+        if self.failed:
+            raise typer.Exit(1)
 
 
 def explain(error: BaseException, context: typer.Context, subject: str = "") -> str:
@@ -80,28 +136,81 @@ def explain(error: BaseException, context: typer.Context, subject: str = "") -> 
     )
 
 
-def guarded(
-    command: Callable[P, None], kept: str = "Results that were finished before are kept."
-) -> Callable[P, None]:
-    """Turn what a command raises into one line on stderr and an exit status."""
+@overload
+def guarded(command: Callable[P, None], *, kept: str = ...) -> Callable[P, None]: ...
+
+
+@overload
+def guarded(*, kept: str) -> Callable[[Callable[P, None]], Callable[P, None]]: ...
+
+
+def guarded(command: Any = None, *, kept: str = KEPT) -> Any:
+    """Turn what a command raises into one line on stderr and an exit status.
+
+    Parameters
+    ----------
+    command : callable
+        With the parameter ``context``, and ``as_json`` where it has the option --json.
+    kept : str
+        What becomes of the work when it is interrupted.
+    """
+    if command is None:
+        return functools.partial(guarded, kept=kept)
 
     @functools.wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+    def run(*args: Any, **kwargs: Any) -> None:
         context = cast("typer.Context", kwargs["context"])
+        printer = Printer(context, quiet=False, as_json=kwargs.get("as_json", False))
         try:
             command(*args, **kwargs)
         except (typer.Exit, typer.BadParameter):
             raise
+        except ReaderGoneError as error:
+            raise typer.Exit(1) from error
         except (KeyboardInterrupt, CancelledError, SystemExit) as error:
             # Lightning answers Ctrl-C with sys.exit(1).
             if isinstance(error, SystemExit) and not isinstance(
                 error.__context__, KeyboardInterrupt
             ):
                 raise
-            typer.echo(f"Interrupted. {kept}", err=True)
+            printer.failure(f"Interrupted. {kept}")
             raise typer.Exit(INTERRUPTED) from error
         except Exception as error:  # the last resort: no traceback for users
-            typer.echo(explain(error, context), err=True)
+            printer.failure(error)
             raise typer.Exit(1) from error
 
     return run
+
+
+def with_listed(items: Sequence[str | Path], null: bool) -> Iterator[str]:
+    """Yield items; in the place of ``-`` what standard input lists, as it comes in."""
+    for item in items:
+        if str(item) == STDIN:
+            from napari_normative.io.lists import read_list
+
+            if sys.stdin.isatty():
+                say("Paths, one a line; Ctrl-D (Windows: Ctrl-Z, Enter) ends the list.", err=True)
+            yield from read_list(typer.get_binary_stream("stdin"), null=null)
+        else:
+            yield str(item)
+
+
+def require_one_list(items: Sequence[str | Path], null: bool) -> bool:
+    """Return whether a list is read from standard input; refuse ``-`` twice, ``-0`` without it."""
+    lists = sum(str(item) == STDIN for item in items)
+    if lists > 1:
+        raise typer.BadParameter("- stands for standard input, which can be read once")
+    if null and not lists:
+        raise typer.BadParameter("--null belongs to a list on standard input; name it with -")
+    return lists == 1
+
+
+def scans_of(scans: Sequence[Path], *, out: Path, null: bool) -> Iterable[Path]:
+    """Return the scans that a command was given; a list, or read as they come with ``-``."""
+    if require_one_list(scans, null):
+        from napari_normative.io.lists import listed_scans
+
+        return listed_scans(with_listed(scans, null), leave_out=out)
+    from napari_normative.io.folders import expand_scans
+
+    return expand_scans(scans, leave_out=out)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from napari_normative.cli_common import NOTICE, DeviceOption, JsonOption, QuietOption, explain
+from napari_normative import cli_complete
+from napari_normative.cli_common import (
+    NOTICE,
+    DeviceOption,
+    JsonOption,
+    Printer,
+    QuietOption,
+    guarded,
+)
 from napari_normative.terminal import Bar
 
 
+@guarded
 def evaluate(
     context: typer.Context,
     cases: Annotated[
@@ -23,7 +31,11 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder for tables and the report.")],
     model: Annotated[
         list[str],
-        typer.Option(help="Packaged model or model file; the first is compared with the others."),
+        typer.Option(
+            help="Packaged model or model file; the first is compared with the others.",
+            metavar="MODEL",
+            autocompletion=cli_complete.models,
+        ),
     ],
     shapes: Annotated[
         Path | None,
@@ -49,11 +61,10 @@ def evaluate(
     from napari_normative.engine.verdict import headline, lines
 
     with Bar(quiet) as bar:
+        printer = Printer(context, quiet=quiet, as_json=as_json, bar=bar)
 
         def said(error: BaseException, name: str) -> str:
-            line = explain(error, context, name)
-            bar.echo(line, err=True)
-            return line
+            return printer.failure(error, name, case=name)
 
         made = run(
             cases,
@@ -66,10 +77,6 @@ def evaluate(
             progress=bar.step,
             explain=said,
         )
-    if as_json:
-        typer.echo(json.dumps({"out": str(out), **headline(made)}))
-    elif not quiet:
-        typer.echo("\n".join(lines(made)))
-        typer.echo(f"{out / 'evaluation.html'}: the report. {NOTICE}")
-    if made.refused:
-        raise typer.Exit(1)
+    report = f"{out / 'evaluation.html'}: the report. {NOTICE}"
+    printer.result({"out": str(out), **headline(made)}, "\n".join([*lines(made), report]))
+    printer.end()

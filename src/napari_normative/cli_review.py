@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,9 +12,10 @@ from napari_normative.cli_common import (
     DeviceOption,
     JsonOption,
     ModelOption,
+    Printer,
     QuietOption,
     SeedOption,
-    explain,
+    VolumeOption,
     guarded,
 )
 from napari_normative.errors import NormativeError
@@ -70,9 +70,7 @@ def create(
     title: Annotated[str, typer.Option(help="Of the project; the folder's name if empty.")] = "",
     seed: SeedOption = 0,
     model: ModelOption = "brain-t1",
-    volume: Annotated[
-        int | None, typer.Option(min=0, help="Which volume of 4D scans; 0 is the first.")
-    ] = None,
+    volume: VolumeOption = None,
     device: DeviceOption = "auto",
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -88,7 +86,7 @@ def create(
 
     if add:
         files = add_readers(out, reader)
-        _say_made(files, {}, quiet, as_json)
+        _say_made(files, {}, Printer(context, quiet=quiet, as_json=as_json))
         return
     if source is None:
         raise typer.BadParameter("name the folder of detections or scans")
@@ -99,44 +97,49 @@ def create(
     refused: list[str] = []
     detections = source
     with Bar(quiet) as bar:
+        printer = Printer(context, quiet=quiet, as_json=as_json, bar=bar)
         if not any(source.rglob(RECORD)):
             detections = out / "detections"
-            refused = _detect(source, detections, model, device, volume, bar, context)
+            refused = _detect(source, detections, model, device, volume, bar, printer)
         found, alone = find_detections(detections, scans or [source], volume=volume)
         for line in alone:
-            bar.echo(line, err=True)
+            printer.failure(line)
         material = gather(found, out, refused=[*refused, *alone], progress=bar.step)
     for line in material.refused[len(refused) + len(alone) :]:
-        typer.echo(line, err=True)
+        printer.failure(line)
     files = create_reviews(out, reader, material, plan, listed=names)
     facts = {
         "scans": len(material.images),
         "candidates": len(material.candidates),
         "refused": list(material.refused),
     }
-    _say_made(files, facts, quiet, as_json)
-    if material.refused:
-        raise typer.Exit(1)
+    _say_made(files, facts, printer)
+    printer.end()
 
 
 @app.command()
 @guarded
-def status(context: typer.Context, reviews: ReviewsArgument, as_json: JsonOption = False) -> None:
+def status(
+    context: typer.Context,
+    reviews: ReviewsArgument,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
     """Say how far each reader is, and whether anything in the file was changed from outside."""
     from napari_normative.review.book import Book
     from napari_normative.review.readers import files_in
 
-    wrong = 0
+    printer = Printer(context, quiet=quiet, as_json=as_json)
+    tampered = 0
     for path in files_in(reviews):
         try:
             with Book.open(path, read_only=True) as book:
                 told, problems = book.reading.progress(), book.store.verify()
                 project, submitted = book.project, book.reading.submitted
         except NormativeError as error:
-            typer.echo(explain(error, context, path.name), err=True)
-            wrong += 1
+            printer.failure(error, path.name, file=path.name)
             continue
-        wrong += bool(problems)
+        tampered += bool(problems)
         facts = {
             "file": path.name,
             "title": project.title,
@@ -151,8 +154,11 @@ def status(context: typer.Context, reviews: ReviewsArgument, as_json: JsonOption
             "submitted": submitted,
             "problems": list(problems),
         }
-        typer.echo(json.dumps(facts) if as_json else _status_line(facts))
-    if wrong:
+        printer.result(facts, _status_line(facts))
+        if problems and quiet and not as_json:
+            printer.failure(f"{path.name}: {'; '.join(problems)}")
+    printer.end()
+    if tampered:
         raise typer.Exit(1)
 
 
@@ -192,17 +198,16 @@ def export(
             review, out, format, decisions=decision or ("accept",), comments=comments,
             dicom=dicom, progress=bar.step,
         )  # fmt: skip
+    printer = Printer(context, quiet=quiet, as_json=as_json)
     for line in made.refused:
-        typer.echo(line, err=True)
-    if as_json:
-        facts = {"out": str(out), "files": [str(f) for f in made.files], "cases": made.cases,
-                 "unfinished": made.unfinished, "refused": list(made.refused)}  # fmt: skip
-        typer.echo(json.dumps(facts))
-    elif not quiet:
-        left = f", {made.unfinished} not done yet are left out" if made.unfinished else ""
-        typer.echo(f"{made.cases} scans -> {out} ({len(made.files)} files){left}. {NOTICE}")
-    if made.refused:
-        raise typer.Exit(1)
+        printer.failure(line)
+    left = f", {made.unfinished} not done yet are left out" if made.unfinished else ""
+    printer.result(
+        {"out": str(out), "files": [str(f) for f in made.files], "cases": made.cases,
+         "unfinished": made.unfinished, "refused": list(made.refused)},
+        f"{made.cases} scans -> {out} ({len(made.files)} files){left}. {NOTICE}",
+    )  # fmt: skip
+    printer.end()
 
 
 @app.command(name="import")
@@ -218,6 +223,7 @@ def import_(
         Path | None, typer.Option(help="Lookup table; the .tsv beside the labels unless given.")
     ] = None,
     quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Take masks that were edited elsewhere back into the review, as edits that can be undone."""
     from napari_normative.review.book import Book
@@ -225,8 +231,10 @@ def import_(
 
     with Book.open(review) as book:
         count = import_labels(book, case, labels, table)
-    if not quiet:
-        typer.echo(f"{case}: {count} mask{'' if count == 1 else 's'} changed or added.")
+    Printer(context, quiet=quiet, as_json=as_json).result(
+        {"review": review.name, "case": case, "masks": count},
+        f"{case}: {count} mask{'' if count == 1 else 's'} changed or added.",
+    )
 
 
 @app.command()
@@ -237,17 +245,19 @@ def merge(
     out: Annotated[Path, typer.Option(help="The file of the adjudication (.review).")],
     reader: Annotated[str, typer.Option(help="Who adjudicates.")],
     quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Put the reads of one project together; what is disputed becomes a review of its own."""
     from napari_normative.review.readers import adjudicate
 
     project, compared = adjudicate(reviews, out, reader)
-    if not quiet:
-        disputed = sum(len(a.candidates) for a in project.assignments)
-        typer.echo(
-            f"{out}: {disputed} of {compared} candidates in {len(project.assignments)} scans are "
-            f"for {project.reader} to decide."
-        )
+    disputed, count = sum(len(a.candidates) for a in project.assignments), len(project.assignments)
+    Printer(context, quiet=quiet, as_json=as_json).result(
+        {"out": str(out), "reader": project.reader, "disputed": disputed,
+         "candidates": compared, "scans": count},
+        f"{out}: {disputed} of {compared} candidates in {count} scans are "
+        f"for {project.reader} to decide.",
+    )  # fmt: skip
 
 
 @app.command()
@@ -266,41 +276,41 @@ def agreement(
     from napari_normative.review.readers import compare
 
     made = compare(reviews, out)
-    if as_json:
-        typer.echo(made.agreement.table().to_json(orient="records"))
-    elif not quiet:
-        typer.echo("\n".join(made.agreement.lines()))
-        typer.echo(f"{made.disputed} of {made.candidates} candidates are disputed. {NOTICE}")
+    said = f"{made.disputed} of {made.candidates} candidates are disputed. {NOTICE}"
+    Printer(context, quiet=quiet, as_json=as_json).result(
+        {"disputed": made.disputed, "candidates": made.candidates,
+         "figures": made.agreement.table().to_dict("records")},
+        "\n".join([*made.agreement.lines(), said]),
+    )  # fmt: skip
 
 
 def _detect(
     source: Path, out: Path, model: str, device: str, volume: int | None, bar: Bar,
-    context: typer.Context,
+    printer: Printer,
 ) -> list[str]:  # fmt: skip
     """Compare the scans of a folder with a model; return a sentence for each that failed."""
-    from napari_normative.engine.batch import detect_scans
+    from napari_normative.engine.batch import detect_scans, named
     from napari_normative.engine.model import load_model
-    from napari_normative.io.folders import expand_scans, name_folders
+    from napari_normative.io.folders import expand_scans
 
-    jobs = name_folders(expand_scans([source], leave_out=out.parent))
+    jobs = list(named(expand_scans([source], leave_out=out.parent)))
     failed = []
     for number, made in enumerate(
         detect_scans(load_model(model), jobs, out, volume=volume, device=device), start=1
     ):
         bar.step(f"compared {made.scan.name}", number / len(jobs))
         if made.error is not None:
-            failed.append(explain(made.error, context, made.scan.name))
-            bar.echo(failed[-1], err=True)
+            failed.append(printer.failure(made.error, made.scan.name, scan=made.scan.name))
     return failed
 
 
-def _say_made(files: list[Path], facts: dict[str, Any], quiet: bool, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps({"files": [str(file) for file in files], **facts}))
-    elif not quiet:
-        counted = f"{facts['scans']} scans with {facts['candidates']} candidates: " if facts else ""
-        typer.echo(counted + ", ".join(str(file) for file in files))
-        typer.echo(f"Open a file in napari: Plugins > Review. {NOTICE}")
+def _say_made(files: list[Path], facts: dict[str, Any], printer: Printer) -> None:
+    counted = f"{facts['scans']} scans with {facts['candidates']} candidates: " if facts else ""
+    printer.result(
+        {"files": [str(file) for file in files], **facts},
+        counted + ", ".join(str(file) for file in files)
+        + f"\nOpen a file in napari: Plugins > Review. {NOTICE}",
+    )  # fmt: skip
 
 
 def _status_line(facts: dict[str, Any]) -> str:

@@ -7,6 +7,8 @@ traceback to know what to do next.
 
 from __future__ import annotations
 
+import errno
+
 
 class NormativeError(Exception):
     """Base of all errors that are meant for people.
@@ -24,6 +26,15 @@ class NormativeError(Exception):
     subject : str, optional
         File name (never a whole path: logs stay free of private folders) or
         other thing the message is about.
+
+    Examples
+    --------
+    >>> import napari_normative as nn
+    >>> try:
+    ...     nn.read_volume("no/such/scan.nii.gz")
+    ... except nn.NormativeError as error:
+    ...     print(error.code, "·", error.subject, "·", error.what)
+    NIF-001 · scan.nii.gz · there is no such file
     """
 
     consequence_default = "Nothing was done."
@@ -135,6 +146,20 @@ class SessionError(NormativeError):
     """A viewer session cannot do what was asked, or be saved or opened (codes ``SES-*``)."""
 
     consequence_default = "The window is as it was."
+
+
+class ConfigError(NormativeError):
+    """A configuration file cannot be read or written (codes ``CFG-*``)."""
+
+
+class NetworkError(NormativeError, PermissionError):
+    """A connection beyond this machine was refused (codes ``NET-*``)."""
+
+    consequence_default = "Nothing was sent."
+
+    def __init__(self, code: str, what: str, remedy: str, *, subject: str = "") -> None:
+        super().__init__(code, what, remedy, subject=subject)
+        self.errno, self.strerror = errno.EACCES, str(self)  # what libraries look at
 
 
 class CancelledError(NormativeError):

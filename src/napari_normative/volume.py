@@ -65,6 +65,15 @@ class Volume:
     affine : float64 array, shape (4, 4)
         Voxel index to world mm, world axes right, anterior, superior (RAS+).
     source : Source
+
+    Examples
+    --------
+    >>> made = Volume.from_array(np.ones((4, 5, 6)), np.diag([2.0, 2.0, 3.0, 1.0]), "ones")
+    >>> made.shape, made.spacing_mm, made.orientation, made.voxel_ml
+    ((4, 5, 6), (2.0, 2.0, 3.0), 'RAS', 0.012)
+    >>> doubled = made.with_data(2 * made.data)
+    >>> doubled.same_grid(made)
+    True
     """
 
     data: FloatArray

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from napari_normative.errors import OutputError, VolumeFileError
-from napari_normative.io.folders import expand_scans, name_folders, whole_folder
+from napari_normative.io.folders import another_name, expand_scans, whole_folder
 from napari_normative.io.nifti import write_volume
 from napari_normative.volume import Volume
 
@@ -128,5 +128,6 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_equal_names_get_distinct_folders() -> None:
-    scans = [Path(p) for p in ("a/T1.nii.gz", "b/T1.nii", "c/t1.nii.gz", "c/T1-2.nii")]
-    assert [name for _, name in name_folders(scans)] == ["T1", "T1-2", "t1-3", "T1-2-2"]
+    taken: set[str] = set()
+    names = [another_name(name, taken) for name in ("T1", "T1", "t1", "T1-2")]
+    assert names == ["T1", "T1-2", "t1-3", "T1-2-2"]

@@ -110,3 +110,27 @@ def test_without_nilearn_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) ->
     samples._make.cache_clear()
     with pytest.raises(VolumeFileError, match=r'pip install "napari-normative\[demo\]"'):
         make_sample("healthy-brain")
+
+
+def test_a_coarse_sample_is_the_same_head_in_the_same_place() -> None:
+    fine = make_sample("brain-with-lesion", seed=5).canonical()
+    fine_truth = sample_truth("brain-with-lesion", seed=5)
+    coarse = make_sample("brain-with-lesion", seed=5, spacing_mm=2)
+    truth = sample_truth("brain-with-lesion", seed=5, spacing_mm=2)
+    assert fine_truth is not None
+    assert truth is not None
+    assert coarse.spacing_mm == pytest.approx((2.0, 2.0, 2.0))
+    assert coarse.orientation == "PSR"
+    same_places = coarse.canonical()
+    assert np.allclose(same_places.affine[:3, 3], fine.affine[:3, 3])
+    every_second = fine.data[::2, ::2, ::2][tuple(slice(n) for n in same_places.shape)]
+    inside = (every_second > 0) & (same_places.data > 0)
+    assert np.corrcoef(every_second[inside], same_places.data[inside])[0, 1] > 0.95
+    ml = float(truth.data.sum()) * truth.voxel_ml
+    assert ml == pytest.approx(float(fine_truth.data.sum()) / 1000, rel=0.03)
+
+
+@pytest.mark.parametrize("spacing_mm", [0.5, 5.0, float("nan")])
+def test_a_spacing_that_cannot_be_made_is_refused(spacing_mm: float) -> None:
+    with pytest.raises(VolumeFileError, match="SMP-003"):
+        make_sample("healthy-brain", spacing_mm=spacing_mm)

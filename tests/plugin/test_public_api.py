@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-import importlib
 import json
 import subprocess
 import sys
@@ -254,23 +252,3 @@ def test_without_a_display_the_way_out_is_said(
     monkeypatch.setattr(sys, "platform", "linux")
     with pytest.raises(DeviceError, match=r"DEV-023.*ViewerModel"):
         nn.show(scan)
-
-
-MODULES = (
-    "napari_normative.engine.scans",
-    "napari_normative.engine.model",
-    "napari_normative.plugin.show",
-)
-
-
-def test_the_examples_of_the_documentation_run() -> None:
-    model = nn.load_model("brain-t1")
-    scan = nn.make_sample("brain-with-lesion")
-    names = {"model": model, "scan": scan, "detection": model.detect(scan, device="cpu")}
-    for name in MODULES:
-        module = importlib.import_module(name)
-        result = doctest.testmod(
-            module, extraglobs=names, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-        )
-        assert result.attempted
-        assert result.failed == 0

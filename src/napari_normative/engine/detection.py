@@ -84,6 +84,16 @@ class Detection:
         Versions, model digest, parameters, device, seed, UTC time, seconds per step; JSON-ready.
     in_model : InModelSpace or None
         The same on the model's grid; not saved. None for a detection that was not computed here.
+
+    Examples
+    --------
+    >>> found = detection.candidates[0]
+    >>> found.sign, round(found.volume_mm3 / 1000), detection.place_of(found).split()[0]
+    (-1, 29, 'left')
+    >>> detection.anomaly_z.same_grid(detection.scan)
+    True
+    >>> [path.name for path in detection.save("found")][-2:]
+    ['candidates.tsv', 'detection.json']
     """
 
     scan: Volume

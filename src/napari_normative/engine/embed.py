@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from napari_normative.core.applicability import Applicability, check_prepared
 from napari_normative.core.embedding import PrincipalAxes
@@ -19,13 +17,19 @@ from napari_normative.core.preprocess import prepare
 from napari_normative.core.score import judge, scan_score
 from napari_normative.engine.cohort import Person, list_people
 from napari_normative.engine.infer import decode, run_network
+from napari_normative.engine.remembered import (
+    default_cache,
+    file_digest,
+    read_entry,
+    write_entry,
+)
 from napari_normative.errors import CancelledError, CohortError, ModelFileError, NormativeError
-from napari_normative.io.atomic import replace_files
-from napari_normative.io.checkpoint import Tensors, pack, unpack
 from napari_normative.io.nifti import read_volume, require_signal
 from napari_normative.volume import FloatArray, Volume
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from napari_normative.engine.model import Cancel, NormativeModel, Progress
 
 MOST_VOXELS = 60_000
@@ -44,12 +48,18 @@ class Place:
         As in a detection.
     distance : float
         From the cohort's mean; see ``AggregatedPosterior.distance``.
+    variance : float32 array, shape (Z,)
+        Posterior variance.
+    remembered : bool
+        Whether it was read from the cache.
     """
 
     latent: FloatArray
     scan_score: float
     scan_p: float
     distance: float
+    variance: FloatArray
+    remembered: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +105,8 @@ class Embedding:
 
     def table(self) -> pd.DataFrame:
         """Return one row a scan: name, columns of the cohort, figures, error. No folders."""
+        import pandas as pd  # late: it takes a third of a second
+
         rows: list[dict[str, object]] = []
         for scan in self.scans:
             row: dict[str, object] = {"scan": scan.path.name, **scan.columns}
@@ -177,13 +189,14 @@ def place_of(
     Applicability(checks).require(scan.source.name)
     if stop():
         raise CancelledError
-    (image, mean, _), _ = run_network(model, prepared.image[None], device)
+    (image, mean, log_variance), _ = run_network(model, prepared.image[None], device)
     if stop():
         raise CancelledError
     calibration, scoring = model.calibration, model.card.score
     z = judge(prepared.image, image[0], prepared.mask, calibration, scoring, space.spacing_mm)
     score = scan_score(z)
-    return Place(mean, score, calibration.scan_p(score), model.posterior.distance(mean))
+    distance = model.posterior.distance(mean)
+    return Place(mean, score, calibration.scan_p(score), distance, np.exp(log_variance))
 
 
 def principal_axes(
@@ -207,7 +220,7 @@ def principal_axes(
     require_places(model)
     folder = default_cache() if cache is None else cache
     entry = folder / f"axes-{model.digest[:32]}.safetensors"
-    known = _read(entry)
+    known = read_entry(entry)
     size = model.posterior.mean.size
     if known is not None and known[0]["turn"].shape == (size, size):
         turn, spread = (known[0][name].astype(np.float64) for name in ("turn", "sd"))
@@ -232,15 +245,8 @@ def principal_axes(
     axes = PrincipalAxes.of(model.posterior, effects)
     if len(axes.sd) < 2 or axes.sd[1] < 1e-6:
         raise _no_places()
-    _write(entry, {"turn": axes.turn, "sd": axes.sd}, {})
+    write_entry(entry, {"turn": axes.turn, "sd": axes.sd}, {})
     return axes
-
-
-def default_cache() -> Path:
-    """Return the user's folder for latents of scans that were placed before."""
-    from platformdirs import user_cache_path
-
-    return user_cache_path("napari-normative", appauthor=False) / "latents"
 
 
 def require_places(model: NormativeModel) -> None:
@@ -252,7 +258,7 @@ def require_places(model: NormativeModel) -> None:
 def _no_places() -> ModelFileError:
     return ModelFileError(
         "MOD-007",
-        "the model has no latent vector for a whole scan, so scans have no places on a map",
+        "the model has no one latent vector for a whole scan",
         "Choose a model with dense latents, such as brain-t1.",
         consequence="Nothing was placed.",
     )
@@ -264,15 +270,8 @@ def _embed_person(
     columns = {"subject": person.subject, "site": person.site, **person.more}
     digest = ""
     try:
-        digest = _digest(person.path)
-        # What a place depends on: the scan's bytes, the model, this version.
-        identity = f"{digest}:{model.digest}:{version('napari-normative')}"
-        key = hashlib.sha256(identity.encode()).hexdigest()[:32]
-        entry = folder / f"{key}.safetensors"
-        place = _remembered(entry, model)
-        if place is None:
-            place = place_of(model, read_volume(person.path), device=device, cancel=stop)
-            _remember(entry, place)
+        digest = file_digest(person.path)
+        place = remembered_place(model, person.path, digest, folder, device=device, cancel=stop)
     except CancelledError:
         raise
     except NormativeError as error:
@@ -283,22 +282,60 @@ def _embed_person(
     return EmbeddedScan(person.path, columns, place, digest=digest)
 
 
-def _digest(path: Path) -> str:
-    """Return the digest that reading the scan would give it, without inflating it."""
-    total = hashlib.sha256()
-    stems = {path.with_suffix(".hdr"), path.with_suffix(".img")}
-    for file in sorted(stems) if path.suffix.lower() in {".hdr", ".img"} else [path]:
-        total.update(file.read_bytes())
-    return total.hexdigest()
+def remembered_place(
+    model: NormativeModel,
+    path: Path,
+    digest: str,
+    cache: Path,
+    *,
+    device: str = "auto",
+    cancel: Cancel | None = None,
+    **reading: Any,
+) -> Place:
+    """Return the place of a scan file, from the cache if it was computed before.
+
+    Parameters
+    ----------
+    model : NormativeModel
+    path : Path
+    digest : str
+        Of the file; see :func:`file_digest`.
+    cache : Path
+        Folder.
+    device : str
+    cancel : callable, optional
+    **reading
+        As for :func:`read_volume`.
+
+    Raises
+    ------
+    NormativeError
+        As for :func:`place_of` and :func:`read_volume`.
+    """
+    # What a place depends on: the scan's bytes, how they are read, the model, this version.
+    given = sorted(reading.items())
+    chosen = {name: value for name, value in given if value is not None and value is not False}
+    identity = f"{digest}:{model.digest}:{version('napari-normative')}:{chosen or ''}"
+    key = hashlib.sha256(identity.encode()).hexdigest()[:32]
+    entry = cache / f"{key}.safetensors"
+    place = _remembered(entry, model)
+    if place is None:
+        place = place_of(model, read_volume(path, **reading), device=device, cancel=cancel)
+        _remember(entry, place)
+    return place
 
 
 def _remembered(entry: Path, model: NormativeModel) -> Place | None:
-    known = _read(entry)
-    if known is None or known[0]["latent"].shape != model.posterior.mean.shape:
+    known = read_entry(entry)
+    shape = model.posterior.mean.shape
+    if known is None or any(
+        name not in known[0] or known[0][name].shape != shape for name in ("latent", "variance")
+    ):
         return None
+    latent, variance = (known[0][name].astype(np.float32) for name in ("latent", "variance"))
     facts = known[1]
-    latent = known[0]["latent"].astype(np.float32)
-    return Place(latent, facts["scan_score"], facts["scan_p"], facts["distance"])
+    score, p, distance = (facts[name] for name in ("scan_score", "scan_p", "distance"))
+    return Place(latent, score, p, distance, variance, remembered=True)
 
 
 def _remember(entry: Path, place: Place) -> None:
@@ -307,19 +344,5 @@ def _remember(entry: Path, place: Place) -> None:
         "scan_p": place.scan_p,
         "distance": place.distance,
     }
-    _write(entry, {"latent": place.latent.astype(np.float32)}, facts)
-
-
-def _read(entry: Path) -> tuple[Tensors, dict[str, float]] | None:
-    try:
-        tensors, text, _ = unpack(entry.read_bytes(), entry.name)
-    except (OSError, NormativeError):  # missing or damaged: computed again
-        return None
-    return tensors, json.loads(text)
-
-
-def _write(entry: Path, tensors: Tensors, facts: dict[str, float]) -> None:
-    try:
-        replace_files({entry: pack(tensors, json.dumps(facts))})
-    except NormativeError:
-        return  # a full or read-only disk costs time at the next map, nothing else
+    tensors = {"latent": place.latent, "variance": place.variance}
+    write_entry(entry, {name: array.astype(np.float32) for name, array in tensors.items()}, facts)

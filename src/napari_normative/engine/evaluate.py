@@ -80,6 +80,16 @@ def evaluate(
         ``EVA-001`` a bad table, ``EVA-002`` no case can be used, ``EVA-003`` no shapes.
     OutputError
         ``OUT-014`` when ``out`` holds files that would be lost.
+
+    Examples
+    --------
+    Without simulated lesions, and on one patient, who is too few to judge anything by:
+
+    >>> made = evaluate("cases.tsv", ["brain-t1"], simulate=False)
+    >>> made.models, len(made.cases), made.refused
+    (['brain-t1'], 1, ())
+    >>> bool(made.cases["ap"].item() > 0.5)  # a lesion that was made to be found
+    True
     """
     listed = list(cases) if not isinstance(cases, str | Path) else read_cases(cases)
     target = None if out is None else Path(out)

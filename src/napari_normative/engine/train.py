@@ -135,6 +135,13 @@ def fit(
     Raises
     ------
     CohortError, TrainingError, DeviceError, OutputError
+
+    Examples
+    --------
+    Minutes to hours, hence not run with the other examples; the tutorial trains a small one.
+
+    >>> model = fit("healthy/", "brain.safetensors", max_minutes=120)  # doctest: +SKIP
+    >>> print(model.card.verdict())  # doctest: +SKIP
     """
     chosen = preset_named(preset).changed(changes or {})
     out = Path(out)

@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from napari_normative.errors import OutputError, TrainingError, VolumeFileError
-from napari_normative.io.nifti import find_volumes, stem
+from napari_normative.io.nifti import find_volumes
 
 _NUMBERED = re.compile(r"(sample_\d+|mean|sd)\.nii\.gz|report\.html")
 """Results that an earlier run may have left and this one does not make."""
@@ -48,12 +48,6 @@ def expand_scans(scans: Iterable[Path], *, leave_out: Path) -> list[Path]:
             )
         found.extend(inside)
     return list(dict.fromkeys(found))
-
-
-def name_folders(scans: Iterable[Path]) -> list[tuple[Path, str]]:
-    """Give each scan the name of its own result folder, also where file names are alike."""
-    taken: set[str] = set()
-    return [(scan, another_name(stem(scan), taken)) for scan in scans]
 
 
 def another_name(name: str, taken: set[str]) -> str:

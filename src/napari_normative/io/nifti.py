@@ -94,6 +94,12 @@ def read_volume(
     ------
     VolumeFileError
         If the file is refused; its code names the reason.
+
+    Examples
+    --------
+    >>> volume = read_volume("scan.nii.gz")
+    >>> volume.shape, volume.spacing_mm, volume.orientation
+    ((108, 92, 89), (2.0, 2.0, 2.0), 'PSR')
     """
     file = _File(Path(path))
     count = file.layout.shape[3]

@@ -30,6 +30,8 @@ SAMPLES: dict[str, str] = {
 
 FIELD_MM = 4.0
 """Spacing at which smooth fields are computed before they are interpolated."""
+LEAST_MM = 1.0
+"""Finest spacing: that of the template."""
 
 SULCUS_T1, FLUID_T1 = 0.6, 0.25
 """Values of the average T1 (largest 1) where a sulcus begins and in pure fluid."""
@@ -63,7 +65,7 @@ class _Template:
     head: HeadShape
 
 
-def make_sample(key: str, *, seed: int | None = None) -> Volume:
+def make_sample(key: str, *, seed: int | None = None, spacing_mm: float = 1.0) -> Volume:
     """Return a sample scan.
 
     Parameters
@@ -73,38 +75,63 @@ def make_sample(key: str, *, seed: int | None = None) -> Volume:
     seed : int, optional
         Which individual to make; the same seed gives the same bytes. Without it each key
         has one fixed individual.
+    spacing_mm : float
+        Distance between voxels, 1 to 4 mm. The same seed is the same head at every spacing;
+        coarse ones are made in a fraction of the time.
 
     Returns
     -------
-    Volume, shape (I, J, K), 1 mm
+    Volume, shape (I, J, K)
         Arbitrary scanner units, whole numbers; 0 outside the brain unless the key names a
         whole head.
 
     Raises
     ------
     VolumeFileError
-        ``SMP-001`` for an unknown key, ``SMP-002`` if nilearn is not installed.
+        ``SMP-001`` for an unknown key, ``SMP-002`` if nilearn is not installed, ``SMP-003``
+        for another spacing.
+
+    Examples
+    --------
+    >>> scan = make_sample("healthy-brain", seed=3, spacing_mm=2)
+    >>> scan.shape, scan.orientation, scan.source.name
+    ((89, 108, 92), 'LAS', 'sample-healthy-brain-3')
     """
-    scan = _make(key, seed or 0)[0]
+    scan = _make(key, seed or 0, spacing_mm)[0]
     return scan.with_data(scan.data.copy())  # the caller may change it
 
 
-def sample_truth(key: str, *, seed: int | None = None) -> Volume | None:
+def sample_truth(key: str, *, seed: int | None = None, spacing_mm: float = 1.0) -> Volume | None:
     """Return the true lesion mask of a sample, None for a healthy one.
 
     Same parameters, grid and errors as :func:`make_sample`; 1 inside the lesion.
+
+    Examples
+    --------
+    >>> truth = sample_truth("brain-with-lesion", spacing_mm=2)
+    >>> round(float(truth.data.sum()) * truth.voxel_ml)  # ml
+    20
+    >>> sample_truth("healthy-brain", spacing_mm=2) is None
+    True
     """
-    truth = _make(key, seed or 0)[1]
+    truth = _make(key, seed or 0, spacing_mm)[1]
     return None if truth is None else truth.with_data(truth.data.copy())
 
 
 @lru_cache(maxsize=1)  # a scan and its truth are made together
-def _make(key: str, seed: int) -> tuple[Volume, Volume | None]:
+def _make(key: str, seed: int, spacing_mm: float) -> tuple[Volume, Volume | None]:
     if key not in _RECIPES:
         raise VolumeFileError(
             "SMP-001",
             "no sample of this name",
             f"Choose one of: {', '.join(SAMPLES)}.",
+            subject=key,
+        )
+    if not LEAST_MM <= spacing_mm <= FIELD_MM:
+        raise VolumeFileError(
+            "SMP-003",
+            f"a spacing of {spacing_mm:g} mm is not made",
+            f"Choose {LEAST_MM:g} to {FIELD_MM:g} mm.",
             subject=key,
         )
     recipe = _RECIPES[key]
@@ -114,7 +141,7 @@ def _make(key: str, seed: int) -> tuple[Volume, Volume | None]:
     low, high = (-94.0, -128.0, -98.0), (94.0, 118.0, 100.0)
     if not recipe.whole_head:
         low, high = (-88.0, -122.0, -88.0), (88.0, 92.0, 94.0)
-    grid = _Grid(np.array(low), np.array(high))
+    grid = _Grid(np.array(low), np.array(high), spacing_mm)
     where = _individual_coordinates(grid, rng)  # template mm for every voxel
 
     image, brain, tissue = _paint_brain(template, grid, where, rng)
@@ -138,14 +165,19 @@ def _make(key: str, seed: int) -> tuple[Volume, Volume | None]:
 
 
 class _Grid:
-    """A 1 mm RAS grid with smooth random fields on it."""
+    """A RAS grid with smooth random fields on it."""
 
-    def __init__(self, low_mm: NDArray[np.float64], high_mm: NDArray[np.float64]) -> None:
-        self.low_mm = low_mm
-        self.shape = tuple(int(n) for n in np.round(high_mm - low_mm) + 1)
-        self.coarse_shape = tuple(int(np.ceil((n - 1) / FIELD_MM)) + 1 for n in self.shape)
+    def __init__(
+        self, low_mm: NDArray[np.float64], high_mm: NDArray[np.float64], spacing_mm: float
+    ) -> None:
+        self.low_mm, self.spacing_mm = low_mm, spacing_mm
+        extent = high_mm - low_mm
+        self.shape = tuple(int(n) for n in np.floor(extent / spacing_mm + 1e-6) + 1)
+        # The coarse grid is the same for every spacing, and with it the head.
+        self.coarse_shape = tuple(int(np.ceil(mm / FIELD_MM)) + 1 for mm in extent)
         self._to_fine = [
-            _linear_weights(n, c) for n, c in zip(self.shape, self.coarse_shape, strict=True)
+            _linear_weights(n, c, spacing_mm)
+            for n, c in zip(self.shape, self.coarse_shape, strict=True)
         ]
 
     def coarse_points_mm(self) -> NDArray[np.float64]:
@@ -175,9 +207,9 @@ class _Grid:
         return self.refine(self.coarse_field(width_mm, rng))
 
 
-def _linear_weights(fine: int, coarse: int) -> FloatArray:
-    """Matrix (fine, coarse) that interpolates FIELD_MM-spaced values to 1 mm."""
-    position = np.arange(fine) / FIELD_MM
+def _linear_weights(fine: int, coarse: int, spacing_mm: float) -> FloatArray:
+    """Matrix (fine, coarse) that interpolates FIELD_MM-spaced values."""
+    position = np.arange(fine) * (spacing_mm / FIELD_MM)
     left = np.minimum(position.astype(int), coarse - 2)
     weights = np.zeros((fine, coarse), np.float32)
     weights[np.arange(fine), left] = 1 - (position - left)
@@ -303,7 +335,7 @@ def _grow_lesion(
     roughness = 5.0 * grid.field(7.0, rng) + 3.0 * grid.field(4.0, rng)
     allowed = brain & (tissue[0] < 0.6) & (where[0] * side > 5.0)
     level = np.where(allowed, distance + roughness, np.inf)
-    wanted = int(rng.uniform(12.0, 28.0) * 1000)
+    wanted = int(rng.uniform(12.0, 28.0) * 1000 / grid.spacing_mm**3)
     region = level <= np.partition(level.ravel(), wanted)[wanted]
     labels, _ = ndimage.label(region)
     largest = int(np.bincount(labels.ravel())[1:].argmax()) + 1
@@ -314,7 +346,7 @@ def _grow_lesion(
 def _darken(image: FloatArray, lesion: Mask, grid: _Grid, rng: np.random.Generator) -> FloatArray:
     """Return the image with the lesion as dark as an older stroke, its border a little soft."""
     core = np.clip(0.32 + 0.06 * grid.field(5.0, rng), 0.2, 0.45)
-    soft = ndimage.gaussian_filter(lesion.astype(np.float32), 0.8)
+    soft = ndimage.gaussian_filter(lesion.astype(np.float32), 0.8 / grid.spacing_mm)
     dark: FloatArray = image + soft * 0.95 * (np.minimum(core, image) - image)
     return dark
 
@@ -331,7 +363,7 @@ def _acquire(image: FloatArray, grid: _Grid, rng: np.random.Generator) -> FloatA
 
 def _store(image: FloatArray, grid: _Grid, orientation: str, name: str) -> Volume:
     """Reorder the RAS array to ``orientation`` without moving it in the world."""
-    affine = np.eye(4)
+    affine = np.diag([grid.spacing_mm] * 3 + [1.0])
     affine[:3, 3] = grid.low_mm
     ornt = nib.orientations.ornt_transform(
         nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(orientation)

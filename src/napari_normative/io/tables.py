@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MISSING = "n/a"
 """What stands in a cell without a value, as in BIDS."""
@@ -40,8 +42,13 @@ def json_bytes(record: Mapping[str, Any]) -> bytes:
     return (text + "\n").encode()
 
 
+def json_line(record: Mapping[str, Any]) -> str:
+    """Return a record as one line of JSON, as :func:`json_bytes` writes it, without its end."""
+    return json.dumps(_plain(record), ensure_ascii=False, allow_nan=False)
+
+
 def _cell(value: object) -> str:
-    if value is None or value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return MISSING
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
@@ -50,7 +57,7 @@ def _cell(value: object) -> str:
     if isinstance(value, float | np.floating):
         return f"{float(value):.6g}"
     text = " ".join(str(value).split())
-    if not text:
+    if text in {"", "<NA>"}:  # how pandas' missing value calls itself
         return MISSING
     return f"'{text}" if text.startswith(_FORMULA) else text
 

@@ -58,6 +58,12 @@ def write_volume(path: str | Path, volume: Volume, *, like: Volume | None = None
         If the name, the values or the disk do not allow it; nothing is changed then.
     GeometryMismatchError
         If ``like`` lies on another grid.
+
+    Examples
+    --------
+    >>> written = write_volume("copy.nii.gz", scan)
+    >>> written.name
+    'copy.nii.gz'
     """
     target = Path(path)
     replace_files(volume_parts(target, volume, like=like))

@@ -201,5 +201,13 @@ def open_review(path: str | Path, *, read_only: bool = False) -> Book:
     ------
     ReviewError
         If the file is missing, damaged, of another version, or open elsewhere.
+
+    Examples
+    --------
+    >>> with open_review("study/anna.review") as book:
+    ...     for read in book.reads():
+    ...         book.decide(read, "accept", comment="a dark region on the left")
+    ...     print(book.reading.progress().decided, "decided")
+    1 decided
     """
     return Book.open(path, read_only=read_only)

@@ -97,9 +97,8 @@ class CandidatesController:
                 f"The reader looked at |z| > {shown.threshold_z:.1f}, where there are "
                 f"{len(shown.candidates)} candidates; this report is at the model's threshold.",
             )
-        layer = self.context.scans.layer(self._anomaly.scan)
-        name = None if layer is None else layer.name
-        work = Report(found, Path(path), name, notes, models.shelf, models.state.model)
+        # A layer has the name of its file, and that may identify a person: none is passed on.
+        work = Report(found, Path(path), None, notes, models.shelf, models.state.model)
         state.report_blocked, state.report_note = "The report is being written", "Writing…"
         listener = Listener(
             lambda *_: None, self._on_report, self._on_report_failed, self._on_report_cancelled

@@ -160,7 +160,8 @@ class LatentMapController(JobController):
 
         latent = found.in_model.latent_mean
         distance = mapped.axes.posterior.distance(latent)
-        self._places[key] = Place(latent, found.scan_score, found.scan_p, distance)
+        variance = found.in_model.latent_variance
+        self._places[key] = Place(latent, found.scan_score, found.scan_p, distance, variance)
         return self._places[key]
 
     def place_current(self) -> None:

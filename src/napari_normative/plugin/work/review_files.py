@@ -72,11 +72,11 @@ class CreateReview:
         return Made(tuple(files), material.refused, len(material.images), len(material.candidates))
 
     def _detect(self, out: Path, progress: Progress, cancelled: Cancelled) -> list[str]:
-        from napari_normative.engine.batch import detect_scans
-        from napari_normative.io.folders import expand_scans, name_folders
+        from napari_normative.engine.batch import detect_scans, named
+        from napari_normative.io.folders import expand_scans
 
         model = self.models.load(self.model)
-        jobs = name_folders(expand_scans([self.source], leave_out=self.target))
+        jobs = list(named(expand_scans([self.source], leave_out=self.target)))
         failed = []
         outcomes = detect_scans(model, jobs, out, device=self.device, cancel=cancelled)
         for done, made in enumerate(outcomes, start=1):
