@@ -8,13 +8,10 @@ import runpy
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from napari_normative.core.grid import shrink
 from napari_normative.engine import model
 from napari_normative.io import samples
-from napari_normative.volume import Volume
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("[0-9]*.py"))
 WINDOWS = {"04_window_and_pictures", "13_in_a_notebook"}
@@ -37,14 +34,7 @@ def promised(path: Path) -> list[str]:
     return [name.strip() for name in makes.replace("\n", " ").split(",") if name.strip()]
 
 
-@functools.cache
-def half_sample(key: str) -> Volume:
-    """A sample scan with voxels of 2 mm: eight times fewer."""
-    made = samples.make_sample(key)
-    data, affine = shrink(made.data, made.affine, 2.0)
-    return Volume.from_array(np.rint(data), affine, made.source.name)
-
-
+make_once = functools.cache(samples.make_sample)
 load_once = functools.cache(model.load_model)
 
 
@@ -52,8 +42,7 @@ load_once = functools.cache(model.load_model)
 def quick(monkeypatch):
     """The sample scan is smaller, and it and the model are made once for all examples."""
     monkeypatch.setattr(model, "load_model", load_once)
-    made = half_sample("brain-with-lesion")
-    monkeypatch.setattr(samples, "make_sample", {"brain-with-lesion": made}.__getitem__)
+    monkeypatch.setattr(samples, "make_sample", lambda key: make_once(key, spacing_mm=2))
 
 
 @pytest.fixture
@@ -100,3 +89,13 @@ def test_examples_are_short_and_there_are_ten():
     assert len(EXAMPLES) >= 10
     for path in EXAMPLES:
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 60, path.name
+
+
+def test_the_gallery_says_what_the_examples_say():
+    gallery = runpy.run_path(str(EXAMPLES[0].parents[1] / "scripts" / "gallery.py"))
+    page = (gallery["PAGE"] / "index.md").read_text(encoding="utf-8")
+    for path in EXAMPLES:
+        assert gallery["entry"](path) in page, f"run scripts/gallery.py --no-run: {path.name}"
+    pictures = list(gallery["PAGE"].glob("*.png"))
+    assert {"04_window_and_pictures", "13_in_a_notebook"} <= {p.stem for p in pictures}
+    assert all(p.stat().st_size < 150_000 for p in pictures)

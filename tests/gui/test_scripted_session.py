@@ -234,3 +234,39 @@ def test_a_decision_is_on_the_disk_when_the_method_returns(session, tmp_path):
         assert review.submitted and stored()[-1] == "submit"
         with pytest.raises(SessionError, match=r"\[SES-001\] review: .*submitted"):
             review.reject()
+
+
+# ---- saving by hand
+
+
+def test_a_session_is_saved_and_opened_by_hand(
+    make_napari_viewer, scan, tiny_model_path, tmp_path, monkeypatch
+):
+    from qtpy.QtWidgets import QFileDialog
+
+    from napari_normative.plugin import actions
+    from napari_normative.plugin.scripting import dialogs
+
+    said, asked, errors = [], [], []
+    path = tmp_path / "hand.session.json"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(path), ""))
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(path), ""))
+    monkeypatch.setattr(dialogs, "tell", said.append)
+    monkeypatch.setattr(actions, "notify_error", errors.append)
+    monkeypatch.setattr(dialogs, "ask", lambda text, answers, refuse: asked.append(text) or 0)
+
+    viewer = make_napari_viewer(show=True)
+    actions.perform("save_session")
+    assert errors.pop() == "There is nothing to save yet: open a scan first."
+    session = nn.open_session(viewer=viewer)
+    session.detect(scan, model=tiny_model_path, device="cpu")
+    viewer.add_points(np.zeros((1, 3)), name="my points")
+    actions.perform("save_session")
+    assert said.pop() == "The session was saved: hand.session.json"
+    assert asked == ["A session cannot bring back these layers: my points."]
+    actions.perform("open_session")
+    assert "empty window" in errors.pop()
+    viewer.layers.clear()
+    actions.perform("open_session")
+    assert said == ["detection of sub-07_T1w: equal in every value"] and errors == []
+    assert "sub-07_T1w · candidates" in viewer.layers

@@ -51,13 +51,10 @@ class Driver:
         what: str,
         condition: Callable[[], bool],
         changes: Iterable[Any],
-        cancel: Callable[[], None] = lambda: None,
+        **hooks: Callable[[], None],
     ) -> None:
         """Let the event loop run until a condition holds; see :func:`wait_for`."""
-        wait_for(
-            self.viewer, condition, changes,
-            what=what, timeout_s=self._timeout_s, cancel=cancel,
-        )  # fmt: skip
+        wait_for(self.viewer, condition, changes, what=what, timeout_s=self._timeout_s, **hooks)
 
     def press(self, what: str, controller: Any, run: Callable[[], None]) -> None:
         """Press Run, wait, and raise what went wrong."""
@@ -65,8 +62,8 @@ class Driver:
         if state.running:
             raise self.refusal(what, "Wait until the window is done, or cancel it there.")
         self.require(what, state.run_blocked)
-        run()
-        self.wait(what, lambda: not state.running, [state.events.running], controller.cancel)
+        changes = [state.events.running]
+        self.wait(what, lambda: not state.running, changes, begin=run, cancel=controller.cancel)
         if controller.ended_with is not None:
             raise controller.ended_with
 

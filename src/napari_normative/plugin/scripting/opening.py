@@ -59,9 +59,14 @@ def open_session(
 
     Examples
     --------
-    >>> with open_session() as session:  # doctest: +SKIP
-    ...     detection = session.detect("sub-07_T1w.nii.gz")
-    ...     session.screenshots("pictures")
+    >>> from napari.components import ViewerModel
+    >>> with open_session(viewer=ViewerModel()) as session:
+    ...     detection = session.detect("scan.nii.gz", device="cpu")
+    ...     session.layout("planes")
+    ...     session.go_to(1)
+    ...     list(session.layers)[:3]
+    'planes'
+    ['scan', 'reconstruction', 'residual']
     """
     read = material = None
     if saved is not None:

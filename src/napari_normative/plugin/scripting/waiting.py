@@ -27,9 +27,10 @@ def wait_for(
     *,
     what: str,
     timeout_s: float,
+    begin: Callable[[], None] = lambda: None,
     cancel: Callable[[], None] = lambda: None,
 ) -> None:
-    """Let the event loop run until a condition holds.
+    """Begin something and let the event loop run until a condition holds.
 
     Parameters
     ----------
@@ -41,6 +42,8 @@ def wait_for(
     what : str
         Is waited for; the subject of errors.
     timeout_s : float
+    begin : callable
+        Called first; Ctrl-C from here on cancels.
     cancel : callable
         Asks the work to stop; it is still waited for, so that nothing comes afterwards.
 
@@ -51,7 +54,7 @@ def wait_for(
     KeyboardInterrupt
         If somebody pressed Ctrl-C; the work was cancelled.
     """
-    ends = _run_until(viewer, condition, changes, timeout_s)
+    ends = _run_until(viewer, condition, changes, timeout_s, begin)
     if not is_open(viewer):
         ends = "closed"
     if ends == "done":
@@ -79,13 +82,16 @@ def wait_for(
 
 
 def _run_until(
-    viewer: Any, condition: Callable[[], bool], changes: Iterable[Any], timeout_s: float
+    viewer: Any,
+    condition: Callable[[], bool],
+    changes: Iterable[Any],
+    timeout_s: float,
+    begin: Callable[[], None] = lambda: None,
 ) -> str:
     """Return how the waiting ended: done, late, closed or interrupted."""
-    if condition():
-        return "done"
     if getattr(viewer, "window", None) is None:
-        return "late"  # without a window everything is done at once, or never
+        begin()
+        return "done" if condition() else "late"  # without a window all is done at once, or never
     from qtpy.QtCore import QEventLoop, QTimer
 
     loop, ends = QEventLoop(), list[str]()
@@ -102,15 +108,18 @@ def _run_until(
 
     heart, clock = QTimer(), QTimer()
     heart.timeout.connect(look)
-    heart.start(HEARTBEAT_MS)
     clock.setSingleShot(True)
     clock.timeout.connect(lambda: end("late"))
-    clock.start(round(1000 * timeout_s))
     signals = list(changes)
-    for each in signals:
-        each.connect(look)
     try:
         with _on_interrupt(lambda: end("interrupted")):
+            begin()
+            for each in signals:
+                each.connect(look)
+            heart.start(HEARTBEAT_MS)
+            clock.start(round(1000 * timeout_s))
+            if not ends and condition():
+                return "done"
             while not ends:
                 loop.exec()
                 if ends[:1] == ["done"] and not condition():
@@ -119,7 +128,7 @@ def _run_until(
         heart.stop()
         clock.stop()
         for each in signals:
-            each.disconnect(look)
+            each.disconnect(look, missing_ok=True)
     return ends[0]
 
 
@@ -152,11 +161,16 @@ def run_work(viewer: Any, runner: Runner, title: str, work: Work, *, timeout_s: 
         failed=end.with_error,
         cancelled=lambda: end.with_error(CancelledError()),
     )
-    job: Job = runner.start(title, work, listener)
+    jobs: list[Job] = []
     wait_for(
-        viewer, lambda: end.reached, (end.changed,), what=title, timeout_s=timeout_s,
-        cancel=job.cancel,
-    )  # fmt: skip
+        viewer,
+        lambda: end.reached,
+        (end.changed,),
+        what=title,
+        timeout_s=timeout_s,
+        begin=lambda: jobs.append(runner.start(title, work, listener)),
+        cancel=lambda: jobs[0].cancel() if jobs else None,
+    )
     if end.error is not None:
         raise end.error
     return end.result
