@@ -36,6 +36,7 @@ KINDS = {
     "CFG": {"ConfigError"},
     "NET": {"NetworkError"},
     "JOB": {"NormativeError"},
+    "SES": {"SessionError"},
 }
 IN_SEVERAL_MODULES = {
     "GEO-002",  # arrays with their affine, and nibabel images

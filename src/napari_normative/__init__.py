@@ -32,6 +32,7 @@ _PUBLIC = {
     "NormativeError": "napari_normative.errors",
     "NormativeModel": "napari_normative.engine.model",
     "Outcome": "napari_normative.engine.batch",
+    "ScriptedSession": "napari_normative.plugin.scripting.session",
     "Volume": "napari_normative.volume",
     "available_models": "napari_normative.engine.model",
     "evaluate": "napari_normative.engine.evaluate",
@@ -42,6 +43,7 @@ _PUBLIC = {
     "read_volume": "napari_normative.io.nifti",
     "sample_truth": "napari_normative.io.samples",
     "show": "napari_normative.plugin.show",
+    "open_session": "napari_normative.plugin.scripting.opening",
     "write_volume": "napari_normative.io.nifti",
 }
 """Where each public name lives. What is not here may change without notice."""
@@ -58,6 +60,7 @@ __all__ = [
     "NormativeError",
     "NormativeModel",
     "Outcome",
+    "ScriptedSession",
     "Volume",
     "__version__",
     "available_models",
@@ -66,6 +69,7 @@ __all__ = [
     "load_model",
     "make_sample",
     "open_review",
+    "open_session",
     "read_volume",
     "sample_truth",
     "show",
@@ -87,6 +91,8 @@ if TYPE_CHECKING:
     from napari_normative.errors import NormativeError
     from napari_normative.io.nifti import read_volume, write_volume
     from napari_normative.io.samples import make_sample, sample_truth
+    from napari_normative.plugin.scripting.opening import open_session
+    from napari_normative.plugin.scripting.session import ScriptedSession
     from napari_normative.plugin.show import show
     from napari_normative.review.book import Book, open_review
     from napari_normative.volume import Volume

@@ -154,6 +154,12 @@ class OutputError(NormativeError):
     consequence_default = "Nothing was written."
 
 
+class SessionError(NormativeError):
+    """A viewer session cannot do what was asked, or be saved or opened (codes ``SES-*``)."""
+
+    consequence_default = "The window is as it was."
+
+
 class ConfigError(NormativeError):
     """A configuration file cannot be read or written (codes ``CFG-*``)."""
 

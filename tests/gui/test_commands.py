@@ -61,7 +61,7 @@ def test_in_an_empty_window_every_command_says_one_sentence_or_does_its_thing(
     session.context.__dict__["notify"] = notes.append  # of a frozen dataclass
     for name in ACTIONS:
         told.clear()
-        if name != "settings":
+        if name not in {"settings", "open_session"}:  # dialogs that wait for a person
             command(name)
         assert len(told) <= 1, name
         assert all(sentence.rstrip().endswith(".") or "SMP" in sentence for sentence in told), told

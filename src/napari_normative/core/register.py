@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -122,15 +125,43 @@ def align(
         similarity = correlation(np.clip(warped, 0, ceiling)[rim], _blocks(template, factor)[rim])
         return Alignment(to_template, similarity)
 
-    found = search((0.0,))
-    if found is None or found.similarity < GOOD_SIMILARITY:
-        # A chin far up or down: rare, so looked for only when nothing else fits.
-        tilted = search((-TILT_RAD, TILT_RAD))
-        if tilted is not None and (found is None or tilted.similarity > found.similarity):
-            found = tilted
+    with _one_thread():
+        found = search((0.0,))
+        if found is None or found.similarity < GOOD_SIMILARITY:
+            # A chin far up or down: rare, so looked for only when nothing else fits.
+            tilted = search((-TILT_RAD, TILT_RAD))
+            if tilted is not None and (found is None or tilted.similarity > found.similarity):
+                found = tilted
     if found is None:
         raise _failure(scan, f"no map within a scale of {LARGEST_SCALE:g} was found")
     return found
+
+
+_threads_lock = threading.Lock()
+_threads_users, _threads_before = 0, 0
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let all of ITK work in one thread, so that sums come out the same to the last bit.
+
+    The method's own setting leaves parts of it with the default of the process.
+    """
+    global _threads_users, _threads_before
+    from SimpleITK import ProcessObject
+
+    with _threads_lock:
+        if not _threads_users:
+            _threads_before = ProcessObject.GetGlobalDefaultNumberOfThreads()
+            ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+        _threads_users += 1
+    try:
+        yield
+    finally:
+        with _threads_lock:
+            _threads_users -= 1
+            if not _threads_users:
+                ProcessObject.SetGlobalDefaultNumberOfThreads(_threads_before)
 
 
 def correlation(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 from pathlib import Path
 
 from napari_normative.errors import VolumeFileError
@@ -84,3 +85,16 @@ def other_half(path: Path, suffix: str) -> Path:
         "Put both files of the pair into the same folder.",
         subject=path.name,
     )
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 that the reader of volumes takes: of a pair, header and then image."""
+    parts = [path]
+    if suffix_of(path).startswith(".hdr"):
+        parts.append(other_half(path, ".img"))
+    digest = hashlib.sha256()
+    for part in parts:
+        with part.open("rb") as handle:
+            while block := handle.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()

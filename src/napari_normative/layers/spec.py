@@ -69,7 +69,7 @@ class LayerFacts:
         Of the displayed values when the layer was made; empty for result images. A layer
         whose values no longer have it was edited.
     provenance : dict
-        Of the detection, for results.
+        Of the detection, for results; for a file, under ``read`` what its reader was told.
     """
 
     volumes: tuple[Volume, ...]

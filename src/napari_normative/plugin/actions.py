@@ -214,6 +214,18 @@ def _settings(session: Session) -> str:
     return ""
 
 
+def _save_session(session: Session) -> str:
+    from napari_normative.plugin.scripting.dialogs import save_by_hand
+
+    return save_by_hand(session)
+
+
+def _open_session(session: Session) -> str:
+    from napari_normative.plugin.scripting.dialogs import open_by_hand
+
+    return open_by_hand(session)
+
+
 def _is_read(session: Session) -> bool:
     made = session.get(ReadingController)
     return not made.state.scan or made.subject.measured is not None
@@ -233,6 +245,8 @@ ACTIONS: dict[str, Action] = {
     "open_review": Action(dock="Review"),
     "getting_started": Action(dock="Getting started"),
     "settings": Action(_settings),
+    "save_session": Action(_save_session),
+    "open_session": Action(_open_session),
     "anomaly_map_of_selected": Action(_run_on_selected, "Anomaly map"),
     "anomaly_map_of_all": Action(_run_on_all, "Anomaly map"),
     "next_candidate": Action(partial(_candidate, 1), "Anomaly map"),

@@ -27,11 +27,12 @@ from napari_normative.volume import Volume
 WRITABLE = (".nii.gz", ".nii")
 
 
-def layer_of(volumes: list[Volume], name: str) -> LayerTuple:
-    """Return the layer of a volume or series that was read."""
+def layer_of(volumes: list[Volume], name: str, answers: dict[str, Any] | None = None) -> LayerTuple:
+    """Return the layer of a volume or series that was read, with what the reader was told."""
+    told: dict[str, Any] = {"read": answers} if answers else {}
     if volumes[0].source.is_label and len(volumes) == 1:
-        return spec_of(volumes, name, LABELS).as_tuple()
-    return spec_of(volumes, name, SCAN, colormap="gray").as_tuple()
+        return spec_of(volumes, name, LABELS, provenance=told).as_tuple()
+    return spec_of(volumes, name, SCAN, colormap="gray", provenance=told).as_tuple()
 
 
 Ask = Callable[[str, tuple[str, ...]], int | None]
@@ -43,7 +44,7 @@ _QUESTIONS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
 """Refusals that a person may answer: what can be said, and what it means to the reader."""
 
 
-def open_file(path: str, ask: Ask | None = None) -> list[LayerTuple]:
+def open_file(path: str, ask: Ask | None = None, **answers: Any) -> list[LayerTuple]:
     """Read a file into one layer; a series gets a leading axis to scroll.
 
     Parameters
@@ -51,6 +52,8 @@ def open_file(path: str, ask: Ask | None = None) -> list[LayerTuple]:
     path : str
     ask : callable of (text, answers), optional
         Puts a question to a person and returns the number of the answer, None for none.
+    **answers
+        What is known before: ``trust`` and ``any_size`` of :func:`read_volume`.
 
     Raises
     ------
@@ -59,19 +62,19 @@ def open_file(path: str, ask: Ask | None = None) -> list[LayerTuple]:
     """
     from napari_normative.io.nifti import read_series
 
-    chosen: dict[str, Any] = {}
+    chosen = dict(answers)
     while True:
         try:
             series = read_series(path, **chosen)
         except VolumeFileError as error:
-            answers = _QUESTIONS.get(error.code, ())
-            number = ask(str(error), tuple(a for a, _ in answers)) if ask and answers else None
+            offered = _QUESTIONS.get(error.code, ())
+            number = ask(str(error), tuple(a for a, _ in offered)) if ask and offered else None
             if number is None:
                 raise
-            chosen |= answers[number][1]
+            chosen |= offered[number][1]
         else:
             volumes = [series.volume(index) for index in range(series.data.shape[-1])]
-            return [layer_of(volumes, series.first.source.name)]
+            return [layer_of(volumes, series.first.source.name, chosen)]
 
 
 def make_sample_layers(key: str) -> list[LayerTuple]:

@@ -123,8 +123,13 @@ class SynchronousRunner:
     """Runs everything at once on the calling thread: for tests and headless viewers."""
 
     def start(self, title: str, work: Work, listener: Listener) -> Job:
-        """Run ``work`` to its end and tell the listener."""
-        conclude(listener, *outcome_of(work, listener.progress, lambda: False))
+        """Run ``work`` to its end and tell the listener; Ctrl-C cancels it."""
+        try:
+            outcome = outcome_of(work, listener.progress, lambda: False)
+        except KeyboardInterrupt:
+            listener.cancelled()
+            raise
+        conclude(listener, *outcome)
         return _Finished()
 
     def spread(self, steps: Iterator[object]) -> None:

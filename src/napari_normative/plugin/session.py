@@ -13,6 +13,7 @@ from napari_normative.plugin.jobs import Runner, SynchronousRunner, ThreadRunner
 from napari_normative.plugin.models import ModelShelf
 from napari_normative.plugin.process import ProcessRunner
 from napari_normative.plugin.settings import stored_settings
+from napari_normative.plugin.state.settings import Settings
 from napari_normative.plugin.viewing import view_of
 
 
@@ -24,12 +25,14 @@ class Session:
     Parameters
     ----------
     viewer : napari Viewer or ViewerModel
+    settings : Settings, optional
+        Those that napari remembers, unless given.
     """
 
-    def __init__(self, viewer: Any) -> None:
+    def __init__(self, viewer: Any, settings: Settings | None = None) -> None:
         self._viewer = weakref.ref(viewer)
         self._context: Context | None = None
-        self.settings = stored_settings()
+        self.settings = stored_settings() if settings is None else settings
         self.view = view_of(viewer)
         self.view.begin(self.settings.convention)
 
@@ -82,10 +85,10 @@ def unwrapped(viewer: Any) -> Any:
 _SESSIONS: WeakKeyDictionary[Any, Session] = WeakKeyDictionary()
 
 
-def session_for(viewer: Any) -> Session:
-    """Return the session of a viewer, made when first asked for."""
+def session_for(viewer: Any, settings: Settings | None = None) -> Session:
+    """Return the session of a viewer, made when first asked for, with these settings if given."""
     viewer = unwrapped(viewer)
     session = _SESSIONS.get(viewer)
     if session is None:
-        session = _SESSIONS[viewer] = Session(viewer)
+        session = _SESSIONS[viewer] = Session(viewer, settings)
     return session

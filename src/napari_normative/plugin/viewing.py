@@ -213,6 +213,13 @@ class ViewController:
         # The arrows say what the letters say; letters are for planes.
         viewer.canvas.overlays.axes.visible = not self._letters or viewer.dims.ndisplay == 3
 
+    def visible_in_planes(self, layer: Any) -> bool:
+        """Whether a layer is seen in 2D, whatever 3D shows for a while."""
+        viewer, facts = self._viewer(), facts_of(layer)
+        if viewer is None or facts is None or viewer.dims.ndisplay == 2:
+            return bool(layer.visible)
+        return layer in self._hidden_for_3d or (bool(layer.visible) and facts.role != ABS_Z)
+
     def _swap_maps(self) -> None:
         """Show |z| in 3D and the signed maps in 2D.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 
 from napari_normative.core.segments import measure
 from napari_normative.errors import NormativeError, ReviewError
-from napari_normative.io.names import find_volumes, other_half, stem, suffix_of
+from napari_normative.io.names import file_digest, find_volumes, stem
 from napari_normative.io.nifti import read_volume
 from napari_normative.review.masks import encode_mask
 from napari_normative.review.records import Image, Project, ReviewCandidate, Run
@@ -322,20 +321,7 @@ class _Files:
     def _digest(self, path: Path) -> str:
         if path not in self._digests:
             try:
-                self._digests[path] = _file_digest(path)
+                self._digests[path] = file_digest(path)
             except (OSError, NormativeError):
                 self._digests[path] = ""
         return self._digests[path]
-
-
-def _file_digest(path: Path) -> str:
-    """Return the digest as the reader of volumes takes it: of a pair, header and then image."""
-    parts = [path]
-    if suffix_of(path).startswith(".hdr"):
-        parts.append(other_half(path, ".img"))
-    digest = hashlib.sha256()
-    for part in parts:
-        with part.open("rb") as handle:
-            while block := handle.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from napari_normative.errors import NormativeError
+from napari_normative.errors import CancelledError, NormativeError
 from napari_normative.plugin.controllers.models import ModelsController
 from napari_normative.plugin.controllers.scans import ScansController
 from napari_normative.plugin.detections import Detections
@@ -85,12 +85,18 @@ class JobController:
     context : Context
     state : JobState
     requests : JobRequests
+
+    Attributes
+    ----------
+    ended_with : NormativeError or None
+        Why the last job brought nothing; None while it runs and when it brought something.
     """
 
     def __init__(self, context: Context, state: JobState, requests: JobRequests) -> None:
         self.context = context
         self._job_state = state
         self._job: Job | None = None
+        self.ended_with: NormativeError | None = None
         requests.cancel.connect(self.cancel)
 
     @property
@@ -110,6 +116,7 @@ class JobController:
         """Start a job in the engine or another runner; ``done(result)`` ends it with `_finish`."""
         state = self._job_state
         state.error = state.summary = ""
+        self.ended_with = None
         state.step, state.fraction, state.running = "starting", 0.0, True
         self.context.models.before_job()
         listener = Listener(self._on_progress, done, self._on_failed, self._on_cancelled)
@@ -128,6 +135,7 @@ class JobController:
         self.context.models.after_job()
 
     def _on_cancelled(self) -> None:
+        self.ended_with = CancelledError()
         self._finish("Cancelled. Nothing was kept.")
 
     def _on_failed(self, error: NormativeError) -> None:
@@ -135,5 +143,6 @@ class JobController:
         self._fail(error)
 
     def _fail(self, error: NormativeError) -> None:
+        self.ended_with = error
         self._job_state.error = str(error)
         self.context.notify(str(error))

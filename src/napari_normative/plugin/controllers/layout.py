@@ -126,7 +126,7 @@ class LayoutController:
         viewer = self.context.viewer()
         if self._busy or viewer is None or wanted == self._now:
             return
-        blocked = self._blocked(wanted)
+        blocked = self.blocked(wanted)
         if blocked:
             self._say(self._now)
             self.context.notify(blocked)
@@ -144,7 +144,8 @@ class LayoutController:
             self._busy = False
         self._mark()
 
-    def _blocked(self, layout: str) -> str:
+    def blocked(self, layout: str) -> str:
+        """Return why there can be no such layout now; empty when there can."""
         if layout in PLANES:
             return ""
         if layout not in COLUMNS:
@@ -168,6 +169,12 @@ class LayoutController:
                     layer.visible = self._visible[layer]
             self._visible.clear()
             self._origin = ""
+
+    def visible_in_planes(self, layer: Any) -> bool:
+        """Whether a layer is seen in a plane: side by side and 3D show other ones for a while."""
+        if layer in self._visible:
+            return self._visible[layer]
+        return self._view.visible_in_planes(layer)
 
     def _show_plane(self, viewer: Any, plane: Plane) -> None:
         self._board.close()

@@ -57,14 +57,26 @@ class ModelsController:
     def add_file(self, path: str) -> None:
         """Put a model file on the list and choose it."""
         try:
-            key = self.shelf.add(Path(path))
+            self.take(path)
         except NormativeError as error:
             self.state.error = str(error)
             self._notify(str(error))
-            return
-        self.state.error = ""
+
+    def take(self, name_or_path: str | Path) -> None:
+        """Choose a model by its name on the list, or a model file, which comes onto the list.
+
+        Raises
+        ------
+        ModelFileError
+            If it is no model of ours.
+        """
+        state = self.state
+        wanted = str(name_or_path)
+        named = [choice.key for choice in state.models if wanted in {choice.key, choice.label}]
+        key = named[0] if named else self.shelf.add(Path(name_or_path).expanduser())
+        state.error = ""
         self.refresh()
-        self.state.model = key
+        state.model = key
 
     def unload(self) -> None:
         """Free the memory of the loaded model, unless a job uses it."""

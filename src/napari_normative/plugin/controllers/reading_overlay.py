@@ -48,6 +48,10 @@ class OverlayPart:
             state.opacity = float((z or maps[-1]).opacity)
         self._on_colour_bar()
 
+    def is_hidden(self, layer: Any) -> bool:
+        """Whether a layer is hidden only for a moment, with the whole overlay."""
+        return layer in self._hidden
+
     def _on_opacity(self, opacity: float) -> None:
         for layer in self._subject.results(MAPS):
             if layer.opacity != opacity:

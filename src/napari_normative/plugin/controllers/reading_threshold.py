@@ -28,6 +28,11 @@ class ThresholdPart:
     Parameters
     ----------
     subject : Subject
+
+    Attributes
+    ----------
+    ended_with : NormativeError or None
+        Why the last count brought nothing; None when it did.
     """
 
     def __init__(self, subject: Subject) -> None:
@@ -35,6 +40,7 @@ class ThresholdPart:
         self._latest = Latest(subject.context.runner)
         self._shown: object = None
         self._setting = False
+        self.ended_with: NormativeError | None = None
         self._state.events.threshold_z.connect(self._on_threshold)
 
     def refresh(self) -> None:
@@ -99,7 +105,7 @@ class ThresholdPart:
             None if layer is None else layer.data,
             "" if facts is None else facts.digest,
         )
-        state.threshold_busy = True
+        self.ended_with, state.threshold_busy = None, True
         self._latest.ask(
             "Candidates at another threshold",
             work,
@@ -125,6 +131,7 @@ class ThresholdPart:
             update(layer, counted.spec)
 
     def _on_failed(self, error: NormativeError) -> None:
+        self.ended_with = error
         self._state.threshold_busy = False
         self._state.threshold_note = str(error)
 

@@ -38,12 +38,18 @@ class ReviewController:
     context : Context
     clock : callable
         Seconds; for the time that is spent on a candidate.
+
+    Attributes
+    ----------
+    ended_with : NormativeError or None
+        What went wrong last; None again when something is opened or recorded.
     """
 
     def __init__(self, context: Context, clock: Callable[[], float] = time.monotonic) -> None:
         self.context, self._clock = context, clock
         self.state, self.requests = ReviewState(), ReviewRequests()
         self.book: Book | None = None
+        self.ended_with: NormativeError | None = None
         self.desk = Desk(context, self._on_failed)
         self.editing = Editing(context, self.desk, self._record, self._on_drawn, self._on_failed)
         self.saving = Saving(context, self.state, self._refresh_blocked)
@@ -87,6 +93,7 @@ class ReviewController:
     def open(self, path: str) -> None:
         """Open a review file where its reader stopped."""
         self.close()
+        self.ended_with = None
         self.state.loading = "opening the review…"
         listener = Listener(
             lambda *_: None, self._on_opened, self._on_failed, lambda: self._on_failed(None)
@@ -126,6 +133,11 @@ class ReviewController:
     # ---- going from one to the next
 
     @property
+    def is_shown(self) -> bool:
+        """Whether the scan at hand is the one that can be seen."""
+        return self._place is not None and self.desk.number == self._place.assignment
+
+    @property
     def _candidate(self) -> str:
         return "" if self._place is None else self._place.candidate
 
@@ -134,6 +146,10 @@ class ReviewController:
         if self.book is None or self._place is None:
             return None
         return self.book.reading.passes.get(self._place.assignment)
+
+    def go(self, place: Place) -> None:
+        """Go to a candidate, after what was painted is recorded."""
+        self._settled(lambda: self._go(place))
 
     def _go(self, place: Place, *, record: bool = True) -> None:
         """Show a place; a scan that is still being read is shown when it is there."""
@@ -172,8 +188,7 @@ class ReviewController:
     def _on_selected(self, candidate: str) -> None:
         """Follow a row that somebody chose."""
         if self._place is not None and candidate and candidate != self._place.candidate:
-            place = Place(self._place.assignment, candidate)
-            self._settled(lambda: self._go(place))
+            self.go(Place(self._place.assignment, candidate))
 
     def _step(self, by: int) -> None:
         if self.book is not None:
@@ -201,6 +216,9 @@ class ReviewController:
             return
         assert self.book is not None and self._place is not None
         place = self._place
+        if word != "skip" and not self.is_shown:
+            self.state.note = "The scan is not shown, so nothing of it can be decided."
+            return
         if not place.candidate:
             if word != "skip":
                 self.state.note = "There is no candidate here. Space: the scan is done."
@@ -313,6 +331,7 @@ class ReviewController:
 
     def _record(self, events: list[NewEvent], masks: Mapping[str, bytes] | None = None) -> None:
         """Take events into the review and save them."""
+        self.ended_with = None
         if self.book is None:
             return
         try:
@@ -356,6 +375,7 @@ class ReviewController:
 
     def _on_failed(self, error: NormativeError | None) -> None:
         self.state.loading = ""
+        self.ended_with = error
         if error is not None:
             self.state.note = str(error)
             self.context.notify(str(error))

@@ -71,13 +71,18 @@ class Desk:
     def clear(self) -> None:
         """Take the review's layers out of the viewer and let go of its scans."""
         viewer = self.context.viewer()
-        for layer in list(self._present()):
+        for layer in self.layers:
             if viewer is not None and layer in viewer.layers:
                 viewer.layers.remove(layer)
         self._layers.clear()
         self._cases.clear()
         self._loading.clear()
         self._book, self.case, self.number, self._wanted = None, None, 0, None
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers that the review put into the viewer."""
+        return [layer for ref in self._layers.values() if (layer := ref()) is not None]
 
     @property
     def labels(self) -> Labels | None:
@@ -222,6 +227,3 @@ class Desk:
             return None
         facts = facts_of(layer)
         return layer if facts is not None and facts.role == role else None
-
-    def _present(self) -> Iterable[Layer]:
-        return [layer for ref in self._layers.values() if (layer := ref()) is not None]

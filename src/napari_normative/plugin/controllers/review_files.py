@@ -24,12 +24,18 @@ class ReviewFilesController(JobController):
     Parameters
     ----------
     context : Context
+
+    Attributes
+    ----------
+    files : tuple of Path
+        That were made last.
     """
 
     def __init__(self, context: Context) -> None:
         self.state, self.requests = ReviewFilesState(), ReviewFilesRequests()
         super().__init__(context, self.state, self.requests)
         self._review = context.get(ReviewController)
+        self.files: tuple[Path, ...] = ()
         self.requests.run.connect(self.create)
         self.requests.export.connect(self.export)
         self.requests.import_masks.connect(self._review.take_masks)
@@ -91,6 +97,7 @@ class ReviewFilesController(JobController):
         self._review.open(str(path))
 
     def _on_made(self, made: Made) -> None:
+        self.files = made.files
         lines = [f"{made.scans} scans with {made.candidates} candidates.", *made.refused]
         self._finish("\n".join(lines))
         self._review.open(str(made.files[0]))

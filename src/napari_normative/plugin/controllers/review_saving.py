@@ -26,11 +26,17 @@ class Saving:
     state : ReviewState
     changed : callable
         Told when what can be decided may have changed.
+
+    Attributes
+    ----------
+    ended_with : NormativeError or None
+        Why something is not on the disk; None when all is.
     """
 
     def __init__(self, context: Context, state: ReviewState, changed: Callable[[], None]) -> None:
         self.context, self._state, self._changed = context, state, changed
         self._book: Book | None = None
+        self.ended_with: NormativeError | None = None
 
     def begin(self, book: Book) -> None:
         """Take up a review."""
@@ -71,6 +77,7 @@ class Saving:
 
     def _on_saved(self, book: Book) -> None:
         if book is self._book and not book.unsaved:
+            self.ended_with = None
             self._state.saved, self._state.not_saved = "Saved", ""
             self._changed()
 
@@ -78,6 +85,7 @@ class Saving:
         if book is not self._book:
             return
         first = not self._state.not_saved
+        self.ended_with = error
         self._state.saved = ""
         self._state.not_saved = f"NOT SAVED ({book.unsaved} events wait): {error}"
         self._changed()

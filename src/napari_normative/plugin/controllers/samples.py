@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_normative.errors import NormativeError
 from napari_normative.layers.spec import (
@@ -24,6 +24,9 @@ from napari_normative.plugin.state.samples import (
 )
 from napari_normative.plugin.viewing import is_open
 from napari_normative.plugin.work.samples import Draw, DrawResult, Save
+
+if TYPE_CHECKING:
+    from napari_normative.engine.draws import Draws
 
 FEWEST_RATE = 0.5
 
@@ -97,6 +100,16 @@ class SamplesController(JobController):
             if taken.count > 1:
                 return f"{taken.name} is a series; open one volume of it."
         return ""
+
+    @property
+    def made(self) -> Draws | None:
+        """What was drawn last; None before, and when its layers are gone."""
+        return None if self._made is None else self._made.draws
+
+    @property
+    def layers(self) -> list[Any]:
+        """The layers of what was drawn last that are still there."""
+        return [layer for ref in self._layers if (layer := ref()) is not None]
 
     def draw(self) -> None:
         """Draw from the cohort, whatever was chosen before."""

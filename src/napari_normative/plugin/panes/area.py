@@ -146,6 +146,11 @@ class PaneArea(QObject):
         """The side panes."""
         return tuple(self._panes)
 
+    @property
+    def settled(self) -> bool:
+        """Whether nothing that was put off is left to do."""
+        return not self._waiting
+
     @contextmanager
     def still(self) -> Iterator[None]:
         """Paint once, after everything has its place."""

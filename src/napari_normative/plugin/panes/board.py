@@ -72,6 +72,11 @@ class Board:
         """The canvases of the open panes; none without a window."""
         return [each.view for each in self._open if each.view is not None]
 
+    @property
+    def settled(self) -> bool:
+        """Whether the panes have all their layers: in a window they come one by one."""
+        return self._area is None or self._area.settled
+
     # ---- opening and closing
 
     def open(self, contents: Sequence[PaneContent], columns: Sequence[Sequence[int]]) -> None:

@@ -307,18 +307,34 @@ class Link:
         if main is None or not len(main.layers) or main.dims.ndim < 3:
             return
         low, high = main.layers.extent.world
+        self._fitted = self._show_box(main, low, high)
+
+    def frame(self, low_mm: Sequence[float], high_mm: Sequence[float]) -> None:
+        """Show a box, world mm (R, A, S), as large as every pane allows, equally large in all."""
+        main = self._main()
+        axes = None if main is None else point_axes(main)
+        if main is None or axes is None:
+            return
+        low, high = (list(end) for end in main.layers.extent.world)
+        for axis, least, most in zip(axes, reversed(low_mm), reversed(high_mm), strict=True):
+            low[axis], high[axis] = float(least), float(most)
+        self._show_box(main, low, high)
+
+    def _show_box(self, main: Any, low: Sequence[float], high: Sequence[float]) -> float | None:
+        """Centre all planes on a box of the main viewer's world; return the zoom."""
         zooms = []
         for viewer in self._flat():
             axes = self._displayed(viewer)
             size = [max(float(high[a] - low[a]), 1e-6) for a in axes]
             zooms.append(float(np.min(np.asarray(viewer.canvas.size) / size)))
         if not zooms:
-            return
-        self._zoom = self._fitted = FIT * min(zooms)
+            return self._fitted
+        self._zoom = FIT * min(zooms)
         self._centre = {a: float(low[a] + high[a]) / 2 for a in range(main.dims.ndim)}
         with self.silent():
             for viewer in self._flat():
                 self._apply_view(viewer)
+        return self._zoom
 
     def _out_of_view(self, viewer: Any) -> list[int]:
         """Return the displayed axes along which the point lies outside of a pane."""
