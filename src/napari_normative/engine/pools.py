@@ -85,7 +85,7 @@ def local_pool(
         "MALLOC_TRIM_THRESHOLD_": "65536",
         "DASK_LOGGING__DISTRIBUTED": "critical",
     }
-    settings = {
+    settings: dict[str, Any] = {
         "distributed.scheduler.allowed-failures": 0,
         "distributed.scheduler.worker-ttl": None,  # a long scan is no dead worker
         "distributed.nanny.pre-spawn-environ": environment,
