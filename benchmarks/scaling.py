@@ -55,7 +55,7 @@ ASSUMED = {
     "sum over processes of one machine (GB/s)": 100.0,
     "sum over machines (GB/s)": 10.0,
     "latency of one hop (µs)": 20.0,
-    "alignment processes beside each GPU": 8,
+    "alignment processes per GPU, by --align-only": 8,
     "step of a GPU where none was measured (ms)": 60.0,
 }
 
@@ -248,7 +248,7 @@ def model(preset: str, scans: int, gpus: int, step_s: float, found: dict[str, An
     step = max(step_s, read_s) + (ring + hops if gpus > 1 else 0)
     steps = PASSES * 0.7 * scans / (8 * gpus)
     align_s = found["alignment_s"] or 0.0
-    workers = gpus * ASSUMED["alignment processes beside each GPU"]
+    workers = gpus * ASSUMED["alignment processes per GPU, by --align-only"]
     return {
         "align_h": 2 * scans * align_s / workers / 3600,
         "train_h": steps * step / 3600,
@@ -319,8 +319,8 @@ def table(found: dict[str, Any]) -> str:
         lines += [
             "",
             f"One alignment of a real skull-stripped T1 ({found['aligned']}) to the space of "
-            f"brain-2mm takes {found['alignment_s']:.1f} s of processor time; every scan is aligned "
-            "twice.",
+            f"brain-2mm takes {found['alignment_s']:.1f} s of processor time; every scan is "
+            "aligned twice.",
         ]
     lines += ["", *_plan(found)]
     return "\n".join(lines) + "\n"
