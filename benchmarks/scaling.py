@@ -5,7 +5,8 @@ the step of one and of two processes with the same whole batch; reading; disk; a
 --scan). Modelled: hours for 10^3 to 10^5 scans on 1 to 32 GPUs, from the step time of a GPU in
 train_step-*.json (benchmarks/train_step.py).
 
-    python benchmarks/scaling.py [--scan a_T1w.nii.gz] [--work /tmp/scaling] [--model-only]
+    python benchmarks/scaling.py --parts        # the plan anew, after a GPU was measured
+    python benchmarks/scaling.py [--scan a_T1w.nii.gz] [--work /tmp/scaling] [--parts ...]
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import datetime
 import json
 import os
 import platform
-import resource
 import shutil
 import socket
 import statistics
@@ -55,7 +55,7 @@ ASSUMED = {
     "sum over processes of one machine (GB/s)": 100.0,
     "sum over machines (GB/s)": 10.0,
     "latency of one hop (µs)": 20.0,
-    "alignment processes beside each GPU": 8,
+    "alignment processes per GPU, by --align-only": 8,
     "step of a GPU where none was measured (ms)": 60.0,
 }
 
@@ -89,8 +89,12 @@ def stored(preset_name: str, count: int, folder: Path) -> PreparedCohort:
 
 
 def peak_bytes() -> int:
-    """Return the largest resident memory this process ever had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Return the largest resident memory this process ever had.
+
+    Not ``ru_maxrss``: a process inherits that from the one that started it.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
 
 
 def work(preset_name: str, count: int, folder: Path) -> None:
@@ -172,8 +176,8 @@ def reading(preset_name: str, folder: Path) -> dict[str, float]:
     }
 
 
-def alignment(scan: Path) -> float:
-    """Return the seconds of bringing a real scan to the space of brain-2mm once."""
+def alignment(scan: Path) -> tuple[float, str]:
+    """Return the seconds of bringing a real scan to the space of brain-2mm once, and its size."""
     from napari_normative.core.preprocess import prepare
     from napari_normative.engine.prepared import starting_template
     from napari_normative.io.nifti import read_volume
@@ -186,31 +190,34 @@ def alignment(scan: Path) -> float:
         began = time.process_time()
         prepare(volume, preset.preprocess, template)
         times.append(time.process_time() - began)
-    return min(times)
+    return min(times), " × ".join(map(str, volume.shape))
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Return all figures that can be measured here."""
+def measure(options: argparse.Namespace, found: dict[str, Any]) -> dict[str, Any]:
+    """Return all figures that can be measured here; parts that were not asked for stay."""
     folder = options.work
-    found: dict[str, Any] = {
+    found |= {
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
         "machine": f"{platform.machine()}, {psutil.cpu_count(logical=False)} cores, "
         f"torch {torch.__version__}, one thread a process",
         "load": round(os.getloadavg()[0], 1),
     }
-    for count in COHORTS:
-        stored("brain-4mm", count, folder)
-    found["memory"] = [apart("brain-4mm", count, folder) for count in COHORTS]
-    print(found["memory"], flush=True)
-    found["processes"] = {}
-    for preset, count in (("brain-4mm", 100), ("brain-2mm", 51)):
-        stored(preset, count, folder)
-        one, two = (apart(preset, count, folder, n) for n in (1, 2))
-        found["processes"][preset] = [one, two]
-        print(preset, one, two, flush=True)
-    found["reading"] = {p: reading(p, folder) for p in ("brain-4mm", "brain-2mm")}
-    print(found["reading"], flush=True)
-    found["alignment_s"] = alignment(options.scan) if options.scan else None
+    if "memory" in options.parts:
+        for count in COHORTS:
+            stored("brain-4mm", count, folder)
+        found["memory"] = [apart("brain-4mm", count, folder) for count in COHORTS]
+        print(found["memory"], flush=True)
+    if "processes" in options.parts:
+        found["processes"] = {}
+        for preset, count in (("brain-4mm", 100), ("brain-2mm", 51)):
+            stored(preset, count, folder)
+            found["processes"][preset] = [apart(preset, count, folder, n) for n in (1, 2)]
+            print(preset, found["processes"][preset], flush=True)
+    if "reading" in options.parts:
+        found["reading"] = {p: reading(p, folder) for p in ("brain-4mm", "brain-2mm")}
+        print(found["reading"], flush=True)
+    if options.scan:
+        found["alignment_s"], found["aligned"] = alignment(options.scan)
     return found
 
 
@@ -241,7 +248,7 @@ def model(preset: str, scans: int, gpus: int, step_s: float, found: dict[str, An
     step = max(step_s, read_s) + (ring + hops if gpus > 1 else 0)
     steps = PASSES * 0.7 * scans / (8 * gpus)
     align_s = found["alignment_s"] or 0.0
-    workers = gpus * ASSUMED["alignment processes beside each GPU"]
+    workers = gpus * ASSUMED["alignment processes per GPU, by --align-only"]
     return {
         "align_h": 2 * scans * align_s / workers / 3600,
         "train_h": steps * step / 3600,
@@ -311,8 +318,9 @@ def table(found: dict[str, Any]) -> str:
     if found["alignment_s"]:
         lines += [
             "",
-            f"One alignment of a real T1 at 2 mm takes {found['alignment_s']:.1f} s of processor "
-            "time; every scan is aligned twice.",
+            f"One alignment of a real skull-stripped T1 ({found['aligned']}) to the space of "
+            f"brain-2mm takes {found['alignment_s']:.1f} s of processor time; every scan is "
+            "aligned twice.",
         ]
     lines += ["", *_plan(found)]
     return "\n".join(lines) + "\n"
@@ -345,28 +353,29 @@ def _plan(found: dict[str, Any]) -> list[str]:
             for gpus in GPUS:
                 row = model(preset, scans, gpus, steps[preset], found)
                 lines.append(
-                    f"| {preset} | {scans:,} | {gpus} | {row['align_h']:.2f} | "
-                    f"{row['train_h']:.2f} | {row['step_ms']:.1f} | {row['read_ms']:.1f} | "
+                    f"| {preset} | {scans:,} | {gpus} | {row['align_h']:.2g} | "
+                    f"{row['train_h']:.2g} | {row['step_ms']:.1f} | {row['read_ms']:.1f} | "
                     f"{row['sum_ms']:.2f} | {100 * row['efficiency']:.0f} % |"
                 )
     return lines
 
 
 def main() -> None:
-    """Measure, or print the model again with another GPU's step time."""
+    """Measure, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "scaling")
     parser.add_argument("--scan", type=Path, help="a real T1, whose alignment is timed")
-    parser.add_argument("--model-only", action="store_true")
+    parser.add_argument("--parts", nargs="*", default=["memory", "processes", "reading"])
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         work(options.worker[0], int(options.worker[1]), options.work)
         return
     path = RESULTS / "scaling.json"
-    if not options.model_only:
+    found = json.loads(path.read_text()) if path.exists() else {"alignment_s": None}
+    if options.parts or options.scan:
         options.work.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(measure(options), indent=1) + "\n")
+        path.write_text(json.dumps(measure(options, found), indent=1) + "\n")
         shutil.rmtree(options.work)
     (RESULTS / "scaling.md").write_text(table(json.loads(path.read_text())))
 
