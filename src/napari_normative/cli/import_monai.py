@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from napari_normative.cli_common import (
+from napari_normative.cli.common import (
     NOTICE,
     DeviceOption,
     JsonOption,
@@ -16,7 +16,7 @@ from napari_normative.cli_common import (
     SeedOption,
     guarded,
 )
-from napari_normative.terminal import Bar
+from napari_normative.cli.terminal import Bar
 
 
 @guarded

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from napari_normative import cli_complete
-from napari_normative.cli_common import (
+from napari_normative.cli import complete
+from napari_normative.cli.common import (
     INTERRUPTED,
     NOTICE,
     DeviceOption,
@@ -24,9 +24,9 @@ from napari_normative.cli_common import (
     SeedOption,
     guarded,
 )
+from napari_normative.cli.terminal import Bar, say
 from napari_normative.engine.launch import LAUNCHED, together
 from napari_normative.errors import CancelledError, NormativeError
-from napari_normative.terminal import Bar, say
 
 if TYPE_CHECKING:
     from napari_normative.engine.progress import TrainProgress
@@ -110,7 +110,7 @@ def train(
     out: Annotated[Path, typer.Option(help="The model file to write (.safetensors).")],
     preset: Annotated[
         str,
-        typer.Option(help="Size of network and spacing.", autocompletion=cli_complete.presets),
+        typer.Option(help="Size of network and spacing.", autocompletion=complete.presets),
     ] = "brain-2mm",
     balance: Annotated[
         str | None,

@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal, ParamSpec, cast, overload
 
 import typer
 
-from napari_normative import cli_complete
+from napari_normative.cli import complete
+from napari_normative.cli.terminal import Bar, ReaderGoneError, say
 from napari_normative.errors import CancelledError, NormativeError
-from napari_normative.terminal import Bar, ReaderGoneError, say
 
 P = ParamSpec("P")
 
@@ -40,7 +40,7 @@ DeviceOption = Annotated[
         help="auto, cpu, cuda:N or mps.",
         metavar="DEVICE",
         show_default=True,
-        autocompletion=cli_complete.devices,
+        autocompletion=complete.devices,
     ),
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
@@ -49,7 +49,7 @@ ModelOption = Annotated[
     typer.Option(
         help="Name of a packaged model, or a model file.",
         metavar="MODEL",
-        autocompletion=cli_complete.models,
+        autocompletion=complete.models,
     ),
 ]
 VolumeOption = Annotated[

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_normative.cli_common import (
+from napari_normative.cli.common import (
     NOTICE,
     DeviceOption,
     JsonOption,
@@ -25,7 +25,7 @@ from napari_normative.cli_common import (
     TrustOption,
     guarded,
 )
-from napari_normative.terminal import Bar
+from napari_normative.cli.terminal import Bar
 
 if TYPE_CHECKING:
     from napari_normative.engine.cluster import Plan, ScanOutcome, Summary

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from napari_normative.cli_common import (
+from napari_normative.cli.common import (
     NOTICE,
     JsonOption,
     ModelOption,
@@ -21,8 +21,8 @@ from napari_normative.cli_common import (
     guarded,
     scans_of,
 )
+from napari_normative.cli.terminal import Bar
 from napari_normative.errors import NormativeError
-from napari_normative.terminal import Bar
 
 
 @guarded
