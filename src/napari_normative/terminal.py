@@ -56,7 +56,7 @@ class Bar:
         self._task = self._bar.add_task("starting", total=float(total), note="")
         self._name = ""
         self._logged_s = 0.0
-        self._stage = ""
+        self._stage = ("", False)
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -91,8 +91,10 @@ class Bar:
         if self._shown or self._quiet:
             return
         now = time.monotonic()
-        if state.stage != self._stage or now - self._logged_s >= LOG_EVERY_S:
-            self._stage, self._logged_s = state.stage, now
+        # The first figures of a stage are worth a line; so is every scan that is left out.
+        stage = (state.stage, state.point is not None)
+        if stage != self._stage or state.left_out or now - self._logged_s >= LOG_EVERY_S:
+            self._stage, self._logged_s = stage, now
             typer.echo(f"{state.stage} {100 * state.fraction:.0f} % {note}".rstrip(), err=True)
 
     def echo(self, text: str, *, err: bool = False) -> None:
