@@ -235,7 +235,11 @@ def test_show_puts_results_on_their_scan_without_qt(
     model: nn.NormativeModel, scan: nn.Volume, found: nn.Detection
 ) -> None:
     viewer = nn.show(found, ViewerModel())
-    nn.show(found, viewer)  # again: nothing doubles
+    strongest = found.candidates[0].centroid_mm
+    assert viewer.dims.point == pytest.approx(strongest[::-1], abs=max(scan.spacing_mm))
+    viewer.dims.set_point(0, 12.0)
+    nn.show(found, viewer)  # again: nothing doubles, and the view stays
+    assert viewer.dims.point[0] == 12.0
     nn.show(model.posterior_samples(scan, 2, device="cpu"), viewer)
     names = [layer.name for layer in viewer.layers]
     assert len(names) == len(set(names))

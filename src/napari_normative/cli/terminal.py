@@ -118,7 +118,7 @@ class Bar:
             )
         self._task = self._bar.add_task("starting", total=1.0, note="", many=False, left_s=None)
         self._logged_s = 0.0
-        self._stage = ""
+        self._stage = ("", False)
         self._running = False
 
     def __enter__(self) -> Self:
@@ -161,8 +161,10 @@ class Bar:
         if self._shown or self._quiet:
             return
         now = time.monotonic()
-        if state.stage != self._stage or now - self._logged_s >= LOG_EVERY_S:
-            self._stage, self._logged_s = state.stage, now
+        # The first figures of a stage are worth a line; so is every scan that is left out.
+        stage = (state.stage, state.point is not None)
+        if stage != self._stage or state.left_out or now - self._logged_s >= LOG_EVERY_S:
+            self._stage, self._logged_s = stage, now
             say(_training_json(state) if self._as_json else _training_line(state, note), err=True)
 
     def tally(self, done: int, total: int, note: str) -> None:

@@ -14,7 +14,6 @@ from napari_normative.core.applicability import Applicability, check_prepared
 from napari_normative.core.card import RESEARCH_USE
 from napari_normative.core.preprocess import LEVELS, prepare
 from napari_normative.engine.graphs import (
-    LATENT_TOLERANCE,
     NOISE,
     OPSET,
     OUTPUTS,
@@ -198,7 +197,7 @@ def _record(model: NormativeModel, format: Format) -> dict[str, Any]:
         "compared_on": (
             f"the template and {TRIALS - 1} synthetic scans with noise of SD {NOISE:g}, seed {SEED}"
         ),
-        "tolerance": {"volumes": TOLERANCE, "latents": LATENT_TOLERANCE},
+        "tolerance": TOLERANCE,
         "versions": {**versions(), **_exporters(format)},
         "created_utc": _now(),
     }

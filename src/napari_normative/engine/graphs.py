@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 Name = Literal["encode", "decode", "reconstruct"]
 
 TOLERANCE = 1e-4
-"""Largest difference of a volume that is accepted, model units."""
-LATENT_TOLERANCE = 1e-3
-"""The same of a latent's mean, prior SDs, and log-variance."""
+"""Largest difference that is accepted: of volumes in model units, of latents in prior SDs, of
+log-variances; of what is larger than 1, relative to it."""
 OPSET = 18
 """Of ONNX: what runtimes of the last years know."""
 TRIALS = 4
@@ -93,15 +92,16 @@ class Graph:
                 own, other = _tuple(self.question(batch)), run(batch)
             for output, ours, theirs in zip(largest, own, other, strict=True):
                 same = ours.shape == theirs.shape
-                apart = float((ours - theirs).abs().max()) if same else math.inf
+                apart = math.inf
+                if same:
+                    apart = float(((ours - theirs).abs() / ours.abs().clamp_min(1)).max())
                 largest[output] = max(largest[output], math.inf if math.isnan(apart) else apart)
         output, worst = max(largest.items(), key=lambda item: item[1])
-        accepted = LATENT_TOLERANCE if self.name == "encode" else TOLERANCE
-        if worst > accepted:
+        if worst > TOLERANCE:
             raise ExportError(
                 "EXP-002",
                 f"{self.name} in {where} differs from the model by {worst:.2g} in its {output} "
-                f"(at most {accepted:g} is accepted)",
+                f"(at most {TOLERANCE:g} is accepted)",
                 "Try another format, or report it with the versions of torch and of that program.",
             )
         return {output: float(f"{apart:.3g}") for output, apart in largest.items()}

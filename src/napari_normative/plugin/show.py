@@ -29,7 +29,8 @@ def show(
 ) -> ViewerModel:
     """Show a detection, samples, another volume of a model, or a scan.
 
-    What is shown twice takes the place of the first; labels that somebody edited stay.
+    What is shown twice takes the place of the first; labels that somebody edited stay. The view
+    goes to the strongest candidate of a scan that was not there before.
 
     Parameters
     ----------
@@ -63,14 +64,19 @@ def show(
     session = session_for(viewer)
     session.view.prepare()
     scan, specs = _parts(result)
+    is_new = False
     if scan is not None:
         origin = origin_of(scan)
         known = [facts for layer in viewer.layers if (facts := facts_of(layer)) is not None]
-        if (SCAN, origin) not in {(facts.role, facts.origin) for facts in known}:
+        is_new = (SCAN, origin) not in {(facts.role, facts.origin) for facts in known}
+        if is_new:
             add_spec(viewer, spec_of([scan], scan.source.name, SCAN, colormap="gray"))
     place(viewer, specs, replace_earlier=True)
     if isinstance(result, Detection):
         session.context.detections.add(result)  # the docks list its candidates
+        if is_new and result.candidates:
+            axes = range(viewer.dims.ndim - 3, viewer.dims.ndim)  # S, A, R
+            viewer.dims.set_point(tuple(axes), result.candidates[0].centroid_mm[::-1])
     if block:
         import napari
 
