@@ -295,6 +295,19 @@ def test_more_processes_than_volumes_are_refused(small: Preset, tmp_path: Path) 
         _device("cuda:1", Ranks(0, 2))
 
 
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine with one GPU, or under SLURM where each task sees its own alone."""
+    import torch
+
+    from napari_normative.engine import train
+    from napari_normative.engine.device import DeviceChoice
+
+    monkeypatch.setattr(train, "choose_device", lambda name: DeviceChoice("cuda:0", "imitated"))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(TrainingError, match=r"TRN-027.*2 processes.*see 1 GPU\..*per-node"):
+        train._device("auto", Ranks(1, 2, 1, 2))
+
+
 def test_an_unknown_precision_names_the_known(tmp_path: Path, small: Preset) -> None:
     from napari_normative.engine.train import _check
 

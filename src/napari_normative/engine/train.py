@@ -166,7 +166,14 @@ def _device(request: str, ranks: Ranks) -> DeviceChoice:
         return DeviceChoice("cpu", choice.reason)
     import torch
 
-    index = ranks.local_rank % torch.cuda.device_count()
+    if ranks.local_size > (gpus := torch.cuda.device_count()):
+        raise TrainingError(
+            "TRN-027",
+            f"{ranks.local_size} processes of this machine see {gpus} GPU{'s' * (gpus != 1)}",
+            "Start one process a GPU, and let each see all GPUs of its machine (under SLURM "
+            "--gpus-per-node, not --gpus-per-task); or use --device cpu.",
+        )
+    index = ranks.local_rank
     return DeviceChoice(
         f"cuda:{index}", f"{torch.cuda.get_device_name(index)}, {ranks.size} processes"
     )
