@@ -12,7 +12,7 @@ from typing import Any, Literal
 import typer
 
 from napari_normative.cli import app
-from napari_normative.configuration import Option, options_of
+from napari_normative.cli.configuration import Option, options_of
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "cli.md"
 

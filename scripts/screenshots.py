@@ -65,6 +65,7 @@ def tutorial(page: str) -> None:
         if after is not None:
             after(at)
         at.viewer.close()
+        os.chdir(ROOT)  # the engine's process cannot start in a folder that is gone
 
 
 def demo() -> None:

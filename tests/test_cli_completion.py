@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from napari_normative import cli_complete
-from napari_normative.cli import app
+from napari_normative.cli import app, complete
 from napari_normative.engine.presets import PRESETS
 from napari_normative.io.samples import SAMPLES
 
@@ -59,8 +58,8 @@ def without_gpus(glob):  # type: ignore[no-untyped-def]
 
 
 def test_the_names_are_those_of_the_program() -> None:
-    assert tuple(PRESETS) == cli_complete.PRESETS
-    assert tuple(SAMPLES) == cli_complete.SAMPLES
+    assert tuple(PRESETS) == complete.PRESETS
+    assert tuple(SAMPLES) == complete.SAMPLES
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from napari_normative.cli import app
-from napari_normative.configuration import NAME, options_of
+from napari_normative.cli.configuration import NAME, options_of
 
 
 def run(*arguments: object, code: int = 0, env: dict[str, str] | None = None) -> Result:

@@ -16,8 +16,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from napari_normative.cli_common import guarded
-from napari_normative.cli_program import program
+from napari_normative.cli.common import guarded
+from napari_normative.cli.program import program
 from napari_normative.errors import NetworkError
 from napari_normative.offline import offline
 

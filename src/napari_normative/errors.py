@@ -88,6 +88,12 @@ class ModelFileError(NormativeError):
     consequence_default = "No model was loaded."
 
 
+class ExportError(NormativeError):
+    """A model cannot be handed to another program (codes ``EXP-*``)."""
+
+    consequence_default = "Nothing was exported."
+
+
 class CohortError(NormativeError):
     """A cohort cannot be used for training (codes ``COH-*``)."""
 
@@ -134,6 +140,12 @@ class DeviceError(NormativeError):
     """The computing device cannot do what was asked (codes ``DEV-*``)."""
 
     consequence_default = "Nothing was computed."
+
+
+class ClusterError(NormativeError):
+    """A run over a cohort cannot start or go on (codes ``CLU-*``)."""
+
+    consequence_default = "Nothing was started."
 
 
 class OutputError(NormativeError):

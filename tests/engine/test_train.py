@@ -14,12 +14,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from napari_normative.core.augment import AugmentConfig, augment
+from napari_normative.core.augment import AugmentConfig, augment, draw_chance
 from napari_normative.engine import loop
 from napari_normative.engine.cohort import Person, read_cohort
 from napari_normative.engine.model import NormativeModel, load_model
 from napari_normative.engine.presets import Preset
-from napari_normative.engine.train import TrainProgress, fit
+from napari_normative.engine.progress import TrainProgress
+from napari_normative.engine.train import fit
 from napari_normative.errors import CancelledError, CohortError, TrainingError
 from napari_normative.io.checkpoint import newest_checkpoint
 from napari_normative.io.nifti import write_volume
@@ -354,7 +355,8 @@ def test_augmentation_keeps_target_whole_and_is_seeded() -> None:
     config = AugmentConfig(erase=1.0, noise=0.0, flip=False)
 
     def run(seed: int):  # type: ignore[no-untyped-def]
-        return augment(images, masks, config, 4.0, torch.Generator().manual_seed(seed))
+        chance = draw_chance(seed, 0, [0, 1], (1, 16, 18, 16), (4,))
+        return augment(images, masks, config, 4.0, chance)
 
     seen, target, mask = run(0)
     blanked = (seen != target) & (mask > 0)

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from napari_normative.errors import OutputError, VolumeFileError
-from napari_normative.io.folders import another_name, expand_scans, whole_folder
+from napari_normative.io.folders import (
+    another_name,
+    expand_scans,
+    remove_unfinished,
+    whole_folder,
+)
 from napari_normative.io.nifti import write_volume
 from napari_normative.volume import Volume
 
@@ -131,3 +136,23 @@ def test_equal_names_get_distinct_folders() -> None:
     taken: set[str] = set()
     names = [another_name(name, taken) for name in ("T1", "T1", "t1", "T1-2")]
     assert names == ["T1", "T1-2", "t1-3", "T1-2-2"]
+
+
+def test_results_without_optional_maps_replace_those_with_them(tmp_path: Path) -> None:
+    target = tmp_path / "scan"
+    write_results(target, "first")
+    (target / "local_volume.nii.gz").write_text("first")
+    write_results(target, "second")
+    assert content(target) == {MARKER: "second", "residual.nii.gz": "second"}
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    write_results(tmp_path / "sub-1", "kept")
+    left = (".sub-1.ab12_x9z", ".sub-1.ab12_x9z.old")
+    others = (".sub-10.ab12_x9z", ".sub-1.v2.ab12_x9z", ".sub-1.short", ".git", "sub-2")
+    for name in (*left, *others):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "half.nii.gz").write_text("half")
+    remove_unfinished(tmp_path, {"sub-1", "sub-2"})
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*others, "sub-1"])
+    remove_unfinished(tmp_path / "nowhere", {"sub-1"})

@@ -12,7 +12,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from napari_normative.core.config import BaselineConfig, VAEConfig
+from napari_normative.core.autoencoder import Autoencoder
+from napari_normative.core.config import AutoencoderConfig, BaselineConfig, VAEConfig
 from napari_normative.core.vae import VAE, Latent
 
 
@@ -109,11 +110,15 @@ class PCA(MeanAtlas):
         return out.reshape(len(z), *self.mean_image.shape)
 
 
-Network: TypeAlias = VAE | Baseline
+Network: TypeAlias = VAE | Baseline | Autoencoder
 
 _KINDS: dict[str, type[Baseline]] = {"threshold": Threshold, "atlas": MeanAtlas, "pca": PCA}
 
 
-def build_network(config: VAEConfig | BaselineConfig) -> Network:
+def build_network(config: VAEConfig | BaselineConfig | AutoencoderConfig) -> Network:
     """Return the network of a configuration, its numbers not yet set."""
-    return VAE(config) if isinstance(config, VAEConfig) else _KINDS[config.kind](config)
+    if isinstance(config, VAEConfig):
+        return VAE(config)
+    if isinstance(config, AutoencoderConfig):
+        return Autoencoder(config)
+    return _KINDS[config.kind](config)

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from napari_normative.core.comparison import BASELINE_NAMES, ComparisonRow, beaten, verdict
-from napari_normative.core.config import NetworkConfig, ObjectiveConfig
+from napari_normative.core.config import BaselineConfig, NetworkConfig, ObjectiveConfig
 from napari_normative.core.preprocess import PreprocessConfig
 from napari_normative.core.score import ScoreConfig
 
@@ -102,9 +102,9 @@ class ModelCard(_Record):
     Attributes
     ----------
     name, title, modality : str
-    network : VAEConfig or BaselineConfig
+    network : VAEConfig, BaselineConfig or AutoencoderConfig
     objective : ObjectiveConfig or None
-        None for a baseline.
+        None for a baseline, and for weights from elsewhere.
     comparison : tuple of ComparisonRow
         With the baselines, on the test people; empty where none was made.
     license, credit : str
@@ -143,11 +143,12 @@ class ModelCard(_Record):
 
     def verdict(self, *, figures: bool = True) -> str:
         """Return in a sentence or two whether the model does better than simple baselines."""
-        if self.network.kind != "vae":
+        if isinstance(self.network, BaselineConfig):
             return f"A simple baseline ({BASELINE_NAMES[self.network.kind]}), to compare with."
         return verdict(self.comparison, figures=figures)
 
     def beats_no_baseline(self) -> bool:
         """Whether the comparison was made and no baseline finds simulated lesions worse."""
         decided = any(r.figure == "ap" and r.low is not None for r in self.comparison)
-        return self.network.kind == "vae" and decided and not beaten(self.comparison)
+        own = not isinstance(self.network, BaselineConfig)
+        return own and decided and not beaten(self.comparison)

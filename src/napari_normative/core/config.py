@@ -75,6 +75,12 @@ class VAEConfig(BaseModel):
         i, j, k = (n // self.stride for n in self.shape)
         return i, j, k
 
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Shape of one volume's latent; in the spatial form for the nominal size."""
+        cells = self.cells if self.latent == "spatial" else ()
+        return (self.latent_size, *cells)
+
     @model_validator(mode="after")
     def _consistent(self) -> VAEConfig:
         if any(n % self.stride for n in self.shape):
@@ -128,7 +134,76 @@ class BaselineConfig(BaseModel):
         return self
 
 
-NetworkConfig = Annotated[VAEConfig | BaselineConfig, Field(discriminator="kind")]
+class AutoencoderConfig(BaseModel):
+    """MONAI's ``AutoencoderKL`` in three dimensions, trained elsewhere.
+
+    Defaults are MONAI's.
+
+    Attributes
+    ----------
+    kind : {"monai-autoencoderkl"}
+    shape : tuple of 3 int
+        Volume size.
+    widths : tuple of int
+        MONAI's ``channels``, per level; each level after the first halves the grid.
+    num_res_blocks : tuple of int
+    attention_levels : tuple of bool
+    latent_channels : int
+    norm_num_groups : int
+    norm_eps : float
+    with_encoder_nonlocal_attn, with_decoder_nonlocal_attn : bool
+    use_convtranspose, include_fc, use_combined_linear : bool
+        As in MONAI.
+    scale : float
+        The network's intensity of 1 in model units: what it is given is multiplied by it, what it
+        gives divided.
+    weights_sha256 : str
+        Of the file that the weights were read from.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["monai-autoencoderkl"] = "monai-autoencoderkl"
+    shape: tuple[int, int, int]
+    widths: tuple[int, ...] = (32, 64, 64, 64)
+    num_res_blocks: tuple[int, ...] = (2, 2, 2, 2)
+    attention_levels: tuple[bool, ...] = (False, False, True, True)
+    latent_channels: int = Field(3, ge=1)
+    norm_num_groups: int = Field(32, ge=1)
+    norm_eps: float = Field(1e-6, gt=0)
+    with_encoder_nonlocal_attn: bool = True
+    with_decoder_nonlocal_attn: bool = True
+    use_convtranspose: bool = False
+    include_fc: bool = True
+    use_combined_linear: bool = False
+    scale: float = Field(1.0, gt=0)
+    weights_sha256: str = ""
+
+    @property
+    def channels(self) -> int:
+        """Co-registered sequences of one person."""
+        return 1
+
+    @property
+    def stride(self) -> int:
+        """Voxels per cell of the latents' grid; sizes must be divisible by it."""
+        return int(2 ** (len(self.widths) - 1))
+
+    @model_validator(mode="after")
+    def _consistent(self) -> AutoencoderConfig:
+        levels = {len(self.widths), len(self.num_res_blocks), len(self.attention_levels)}
+        if len(levels) != 1:
+            raise ValueError("channels, num_res_blocks and attention_levels differ in length")
+        if any(width % self.norm_num_groups for width in self.widths):
+            raise ValueError(f"channels {self.widths} are not multiples of norm_num_groups")
+        if any(n % self.stride for n in self.shape):
+            raise ValueError(f"shape {self.shape} is not divisible by the stride {self.stride}")
+        return self
+
+
+NetworkConfig = Annotated[
+    VAEConfig | BaselineConfig | AutoencoderConfig, Field(discriminator="kind")
+]
 """What a model file's network is; ``kind`` tells which."""
 
 

@@ -6,12 +6,16 @@ Both are fixed while the convolutions learn: closed forms of a cohort, found in 
 from __future__ import annotations
 
 import math
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_normative.core.config import VAEConfig
+
+Apart: TypeAlias = tuple[int, Tensor, Tensor]
+"""A side, some of its blocks that do not overlap, and their flat cells."""
 
 
 def upsample(x: Tensor, factor: int) -> Tensor:
@@ -102,6 +106,16 @@ class LocalLevel(nn.Module):
         self.register_buffer("step", torch.ones(b, k))
         self.register_buffer("scale", torch.ones(b, k))
         self.register_buffer("noise", torch.ones(b))
+        self._fixed: tuple[list[Tensor], list[Apart]] | None = None
+
+    def fix_places(self) -> None:
+        """Work out once and for all where the blocks lie.
+
+        For a copy that is exported: a traced graph then holds tables in place of look-ups whose
+        result has another size for every model. ``start`` must not change afterwards.
+        """
+        sides = self._sides()
+        self._fixed = sides, self._apart(sides)
 
     def encode(self, left: Tensor) -> tuple[Tensor, Tensor]:
         """Encode what the global level leaves (N, 1, I, J, K).
@@ -110,7 +124,8 @@ class LocalLevel(nn.Module):
         """
         with torch.autocast(left.device.type, enabled=False):
             coarse = F.avg_pool3d(left.float(), self.factor).flatten(1)
-            seen = torch.stack([coarse[:, index] for index in self._sides()], dim=1)
+            sides = self._fixed[0] if self._fixed else self._sides()
+            seen = torch.stack([coarse[:, index] for index in sides], dim=1)
             along = torch.einsum("nhbe,bke->nhbk", seen, self.basis * self.step[..., None])
             variance = self.scale**2 + self.noise[:, None]
             mean = (along * self.scale / variance).flatten(1, 2)
@@ -128,16 +143,10 @@ class LocalLevel(nn.Module):
             window = torch.einsum("i,j,k->ijk", hann, hann, hann).flatten()
             total = values.new_zeros(len(z), math.prod(self.coarse))
             weight = values.new_zeros(math.prod(self.coarse))
-            # Blocks of one parity do not overlap, so that no sum depends on its order.
-            # (GPUs multiply no matrices of whole numbers, hence the sum.)
-            odd = self.start // (self.edge // 2) % 2
-            parity = (odd * self.start.new_tensor([4, 2, 1])).sum(1)
-            for side, index in enumerate(self._sides()):
-                for which in range(8):
-                    chosen = parity == which
-                    cells = index[chosen].flatten()
-                    total[:, cells] += (values[:, side, chosen] * window).flatten(1)
-                    weight[cells] += window.repeat(int(chosen.sum()))
+            groups = self._fixed[1] if self._fixed else self._apart(self._sides())
+            for side, blocks, cells in groups:
+                total[:, cells] += (values[:, side, blocks] * window).flatten(1)
+                weight[cells] += window.repeat(len(blocks))
             blended = total / weight.clamp_min(1e-6)
             return upsample(blended.reshape(len(z), 1, *self.coarse), self.factor)
 
@@ -156,3 +165,17 @@ class LocalLevel(nn.Module):
         plane = self.coarse[1] * self.coarse[2]
         both = [i * plane + rows, (self.coarse[0] - 1 - i) * plane + rows]
         return both[: 2 if self.mirrored else 1]
+
+    def _apart(self, sides: list[Tensor]) -> list[Apart]:
+        """Return the blocks in groups: those of one parity do not overlap.
+
+        So no sum over blocks depends on its order.
+        """
+        odd = self.start // (self.edge // 2) % 2
+        parity = (odd * self.start.new_tensor([4, 2, 1])).sum(1)
+        groups = []
+        for side, index in enumerate(sides):
+            for which in range(8):
+                blocks = (parity == which).nonzero().flatten()
+                groups.append((side, blocks, index[blocks].flatten()))
+        return groups

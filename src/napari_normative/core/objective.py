@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -17,12 +18,17 @@ LOG_SIGMA_FLOOR = -4.0
 HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 SSIM_WINDOW = 5
 
+Whole = Callable[[Tensor], Tensor]
+"""Sums a statistic, which carries no gradient, over all parts of a batch."""
+
 
 class Terms(NamedTuple):
-    """Batch means, nats per volume.
+    """Means over the whole batch, nats per volume.
 
-    ``loss`` is what training minimises (with β, free bits and SSIM); ``elbo`` is the plain
-    bound ``-reconstruction - kl``. ``scale`` is the likelihood's σ or b in model units.
+    ``loss`` is what training minimises (with β, free bits and SSIM), of which a part of the
+    batch has its share: losses and gradients of all parts sum to the whole's. ``elbo`` is the
+    plain bound ``-reconstruction - kl``. ``scale`` is the likelihood's σ or b in model units,
+    ``voxels`` the mask's size per volume.
     """
 
     loss: Tensor
@@ -31,6 +37,12 @@ class Terms(NamedTuple):
     kl: Tensor
     active: Tensor
     scale: Tensor
+    voxels: Tensor
+
+
+def alone(statistic: Tensor) -> Tensor:
+    """Return the statistic of a batch that has no other parts."""
+    return statistic
 
 
 def kl_divergence(latent: Latent) -> Tensor:
@@ -44,15 +56,17 @@ def kl_divergence(latent: Latent) -> Tensor:
     return 0.5 * (mean**2 + log_variance.exp() - 1.0 - log_variance)
 
 
-def gaussian(error: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Return nats per volume, shape (N,), and the σ that is optimal for the batch.
+def gaussian(error: Tensor, weight: Tensor, whole: Whole = alone) -> tuple[Tensor, Tensor]:
+    """Return nats per volume, shape (N,), and the σ that is optimal for the whole batch.
 
-    With that σ the term is ``n (½ log 2πσ² + ½)`` at the batch's own mean square error.
+    With that σ the term is ``n (½ log 2πσ² + ½)`` at the batch's own mean square error. It
+    passes no gradient: where it is optimal, the batch's nats do not change with it.
 
     Parameters
     ----------
     error, weight : Tensor, shape (N, C, I, J, K)
         ``error`` is 0 where ``weight`` is.
+    whole : callable
 
     References
     ----------
@@ -61,20 +75,25 @@ def gaussian(error: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """
     count = weight.flatten(1).sum(1)
     squared = (error**2).flatten(1).sum(1)
-    log_scale = 0.5 * torch.log(squared.sum() / count.sum() + 1e-12)
+    log_scale = 0.5 * _log_mean(squared, count, whole)
     log_scale = log_scale.clamp_min(LOG_SIGMA_FLOOR)
     constant = log_scale + HALF_LOG_TAU
     return 0.5 * squared * torch.exp(-2 * log_scale) + count * constant, log_scale.exp()
 
 
-def laplace(error: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Return nats per volume, shape (N,), and the b that is optimal for the batch.
+def _log_mean(values: Tensor, count: Tensor, whole: Whole) -> Tensor:
+    values, count = whole(torch.stack([values.detach().sum(), count.sum()]))
+    return torch.log(values / count + 1e-12)
+
+
+def laplace(error: Tensor, weight: Tensor, whole: Whole = alone) -> tuple[Tensor, Tensor]:
+    """Return nats per volume, shape (N,), and the b that is optimal for the whole batch.
 
     Arguments as for :func:`gaussian`.
     """
     count = weight.flatten(1).sum(1)
     absolute = error.abs().flatten(1).sum(1)
-    log_scale = torch.log(absolute.sum() / count.sum() + 1e-12).clamp_min(LOG_SIGMA_FLOOR)
+    log_scale = _log_mean(absolute, count, whole).clamp_min(LOG_SIGMA_FLOOR)
     constant = log_scale + math.log(2.0)
     return absolute * torch.exp(-log_scale) + count * constant, log_scale.exp()
 
@@ -144,8 +163,9 @@ def evaluate(
     config: ObjectiveConfig,
     progress: float = 1.0,
     log_sigma: Tensor | None = None,
+    whole: Whole = alone,
 ) -> Terms:
-    """Return the objective of a batch.
+    """Return the objective of a batch, or of a part of it.
 
     Sums run over the mask's voxels and all latent directions.
 
@@ -159,6 +179,8 @@ def evaluate(
         Share of training done, 0 to 1; sets the KL's warm-up.
     log_sigma : Tensor, shape (C, I, J, K), optional
         The network's, for the likelihood ``gaussian-map``.
+    whole : callable
+        Where this is a part of a batch: sums over all parts.
     """
     weight = mask.expand_as(x)
     error = (x - reconstruction) * weight
@@ -167,18 +189,24 @@ def evaluate(
             raise ValueError("gaussian-map needs a network with a map of σ")
         nll, scale = gaussian_map(error, weight, log_sigma)
     else:
-        nll, scale = (gaussian if config.likelihood == "gaussian" else laplace)(error, weight)
+        likelihood = gaussian if config.likelihood == "gaussian" else laplace
+        nll, scale = likelihood(error, weight, whole)
     per_direction = kl_divergence(latent)
-    kl = per_direction.flatten(1).sum(1).mean()
-    mean_kl = per_direction.mean(0)
     # In the spatial form a direction is a channel: free bits and activity are per cell.
-    penalty = mean_kl.clamp_min(config.free_nats).sum()
+    own_kl = per_direction.sum(0)
+    own = [torch.full_like(nll[0], len(x)), nll.sum(), mask.sum() * (len(x) / len(mask))]
+    sums = whole(torch.cat([torch.stack(own).to(own_kl.dtype), own_kl.flatten()]).detach())
+    volumes, nats, voxels = sums[:3]
+    mean_kl = (sums[3:] / volumes).view_as(own_kl)
+    dear = mean_kl >= config.free_nats
+    free = (config.free_nats * len(x) / volumes).expand_as(own_kl)
+    penalty = torch.where(dear, own_kl / volumes, free).sum()
     warm = min(1.0, progress / config.warmup) if config.warmup > 0 else 1.0
-    reconstruction_nats = nll.mean()
-    loss = reconstruction_nats + warm * config.beta * penalty
+    loss = nll.sum() / volumes + warm * config.beta * penalty
     if config.ssim > 0:
         unlike = (1 - ssim_map(x, reconstruction, mask)) * weight
-        loss = loss + config.ssim * unlike.flatten(1).sum(1).mean()
+        loss = loss + config.ssim * unlike.sum() / volumes
+    reconstruction_nats, kl = nats / volumes, mean_kl.sum()
     return Terms(
         loss=loss,
         elbo=-(reconstruction_nats + kl),
@@ -186,4 +214,5 @@ def evaluate(
         kl=kl,
         active=(mean_kl > ACTIVE_NATS).sum(),
         scale=scale,
+        voxels=voxels / volumes,
     )

@@ -24,6 +24,9 @@ from napari_normative.volume import FloatArray
 if TYPE_CHECKING:
     from napari_normative.core.baselines import Network
 
+MOST_LATENTS = 4096
+"""People of a split whose latents are looked at and kept, drawn at random where there are more."""
+
 INTENDED_USE = (
     "Research use only, not for diagnosis. Shows where a scan differs from healthy people like "
     "those it was trained on, as candidates for a person to review."
@@ -63,6 +66,7 @@ def assemble(
     objective: ObjectiveConfig | None,
     flip: bool,
     keep_people: bool = True,
+    half: bool = True,
 ) -> NormativeModel:
     """Calibrate a network on people who took no part in it, and write its card.
 
@@ -81,11 +85,11 @@ def assemble(
         Calibration people count mirrored as well.
     keep_people : bool
         Write the people's latents into the model; see docs/decisions/0010.
+    half : bool
+        Store large weights in half precision.
     """
-    tensors = {
-        NETWORK_PREFIX + key: _shrunk(value.detach().cpu().numpy())
-        for key, value in network.state_dict().items()
-    }
+    weights = {k: v.detach().cpu().numpy() for k, v in network.state_dict().items()}
+    tensors = {NETWORK_PREFIX + k: _shrunk(v) if half else v for k, v in weights.items()}
     encode, gaussians = _applied(network, tensors, prepared, device)
     latents, variances = gaussians("train")
 
@@ -149,7 +153,7 @@ def _applied(
     def gaussians(*splits: str) -> tuple[FloatArray, FloatArray]:
         means, variances = [], []
         with torch.inference_mode():
-            for n in prepared.select(*splits):
+            for n in prepared.some(MOST_LATENTS, *splits):
                 image = torch.from_numpy(prepared.images[n].astype(np.float32)).to(device)
                 latent = network.encode(image[None, None])
                 means.append(latent.mean[0].float().cpu().numpy())

@@ -13,9 +13,11 @@ from napari_normative.core.comparison import BASELINE_NAMES
 from napari_normative.core.config import BaselineConfig, BaselineKind
 from napari_normative.core.score import ScoreConfig
 from napari_normative.engine.assemble import Label, assemble
+from napari_normative.engine.calibrate import MOST_CALIBRATED
 from napari_normative.engine.model import NormativeModel
 from napari_normative.engine.prepared import PreparedCohort
 from napari_normative.engine.presets import Preset
+from napari_normative.engine.start import MOST_COMPONENT_PEOPLE
 from napari_normative.volume import FloatArray
 
 if TYPE_CHECKING:
@@ -122,9 +124,8 @@ def _principal_components(prepared: PreparedCohort, flip: bool) -> PCA:
 
     voxels = np.flatnonzero(prepared.template.mask)
     size = len(voxels)
-    rows = np.concatenate(
-        [_deviations(prepared, n, voxels, flip) for n in prepared.select("train")]
-    )
+    chosen = prepared.some(MOST_COMPONENT_PEOPLE, "train")
+    rows = np.concatenate([_deviations(prepared, n, voxels, flip) for n in chosen])
     gram = np.zeros((len(rows), len(rows)))
     for start in range(0, size, 65536):  # in double precision, but not all at once
         part = rows[:, start : start + 65536].astype(np.float64)
@@ -173,7 +174,7 @@ def _best_count(
     doubled = (FEWEST * 2**i for i in range(16))
     counts = [*(k for k in doubled if k < len(basis)), len(basis)]
     errors, variances = np.zeros(len(counts)), np.zeros(len(counts))
-    people = prepared.select("calibration-a")
+    people = prepared.some(MOST_CALIBRATED, "calibration-a")
     for n in people:
         left = _deviations(prepared, n, voxels, False)[0]
         inside = prepared.masks[n].ravel()[voxels]

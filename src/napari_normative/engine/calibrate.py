@@ -17,6 +17,12 @@ from napari_normative.core.score import ScoreConfig, anomaly_z, evidence_maps, s
 from napari_normative.engine.prepared import PreparedCohort
 from napari_normative.volume import FloatArray, Mask
 
+MOST_CALIBRATED = 256
+"""Calibration people who give statistics and thresholds, drawn at random where there are more:
+their maps lie in memory together."""
+MOST_TESTED = 1024
+"""Test people whose error is in the card, drawn at random where there are more."""
+
 Reconstruct = Callable[[FloatArray], FloatArray]
 """(N, I, J, K) to (N, I, J, K), model units."""
 
@@ -38,7 +44,7 @@ def calibrate(
         Count each person mirrored as well, where anatomy allows.
     """
     spacing, inside = cohort.config.spacing_mm, cohort.template.mask
-    people = cohort.select("calibration-a", "calibration-b")
+    people = cohort.some(MOST_CALIBRATED, "calibration-a", "calibration-b")
     statistics = VoxelStatistics((score.maps, *inside.shape))
     views: list[list[tuple[NDArray[np.float16], Mask]]] = []
     for n in people:
@@ -93,7 +99,7 @@ class _Errors:
 def held_out(cohort: PreparedCohort, reconstruct: Reconstruct) -> tuple[HeldOut, ...]:
     """Return the reconstruction error of the test people per site, beside the mean image's."""
     sites: dict[str, _Errors] = {}
-    for n in cohort.select("test"):
+    for n in cohort.some(MOST_TESTED, "test"):
         image, mask = next(_views(cohort, n, False))
         errors = sites.setdefault(cohort.people[n].site, _Errors([], []))
         errors.model.append(float(np.abs(image - reconstruct(image[None])[0])[mask].mean()))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_normative.errors import CohortError
+from napari_normative.io.datalists import read_data_list
 from napari_normative.io.nifti import find_volumes, stem
 
 if TYPE_CHECKING:
@@ -46,20 +47,21 @@ class Person:
 
 
 def read_cohort(source: str | Path, *, seed: int = 0) -> list[Person]:
-    """Return the people of a folder, a glob pattern or a TSV table, split by person.
+    """Return the people of a folder, glob pattern, TSV table or data list, split by person.
 
     A table needs the column ``path`` (relative to the table's folder) and may have
     ``subject``, ``site``, ``split`` and any others (``sex``, ``age``), which people can be
     balanced by and which are kept out of the model.
     Without ``subject`` the first part of the file name up to ``_`` names the person,
     without ``site`` the folder names the site. People without ``split`` are split by
-    person, alike within every site, by ``seed``.
+    person, alike within every site, by ``seed``. Data lists of MONAI and datasets of nnU-Net:
+    :func:`napari_normative.io.datalists.read_data_list`.
 
     Raises
     ------
     CohortError
         ``COH-001`` nothing found, ``COH-002`` a bad table, ``COH-003`` one person in two
-        splits, ``COH-004`` too few people.
+        splits, ``COH-004`` too few people, ``COH-020`` to ``COH-023`` a bad data list.
     """
     people, problems = list_people(source, seed=seed)
     if problems:
@@ -73,26 +75,73 @@ def list_people(source: str | Path, *, seed: int = 0) -> tuple[list[Person], lis
     Raises
     ------
     CohortError
-        ``COH-001`` nothing found, ``COH-002`` a bad table: there is nobody to list.
+        ``COH-001`` nothing found, ``COH-002`` a bad table, ``COH-020`` to ``COH-023`` a bad data
+        list: there is nobody to list.
     """
-    text = str(source)
-    path = Path(text)
+    table = scans_table(source)
+    shown = Path(str(source)).name
+    if "split" not in table:
+        table["split"] = ""
+    _require_known_splits(table, shown)
+    problems = _people_in_two_splits(table, shown)
+    _assign_splits(table, seed)
+    named = ("subject", "site", "split")
+    others = {n: table[n].tolist() for n in table.columns if n not in {"path", *named}}
+    more = [{name: cells[row] for name, cells in others.items()} for row in range(len(table))]
+    columns = (table[name].tolist() for name in named)
+    paths = map(Path, table["path"])
+    people = [Person(*row) for row in zip(paths, *columns, more, strict=True)]
+    try:
+        require_enough(people, shown)
+    except CohortError as error:
+        problems.append(error)
+    return people, problems
+
+
+def scans_table(source: str | Path, *, leave_out: Path | None = None) -> pd.DataFrame:
+    """Return a row for each scan of a folder, a glob pattern or a table, all cells text.
+
+    Parameters
+    ----------
+    source : path
+    leave_out : Path, optional
+        A folder whose volumes are results, not scans.
+
+    Returns
+    -------
+    DataFrame
+        ``path``, ``subject``, ``site``, filled in as :func:`read_cohort` says, and the other
+        columns of the table.
+
+    Raises
+    ------
+    CohortError
+        ``COH-001`` nothing found, ``COH-002`` a bad table.
+    """
+    path = Path(str(source))
     if path.is_file() and path.suffix.lower() in {".tsv", ".csv", ".txt"}:
         table = _read_table(path)
+    elif (listed := read_data_list(str(source))) is not None:
+        import pandas as pd  # late: it takes a third of a second
+
+        table = pd.DataFrame(listed)
     else:
+        left = leave_out.resolve() if leave_out else None
         files = find_volumes(source)
+        if left is not None:
+            files = [file for file in files if left not in file.resolve().parents]
         if not files:
             raise CohortError(
                 "COH-001",
                 "no volume was found",
                 "Pass a folder with NIfTI files, a quoted pattern such as 'scans/*_T1w.nii.gz', "
-                "or a TSV table with a column path.",
+                "a TSV table with a column path, or a data list (JSON).",
                 subject=path.name,
             )
         import pandas as pd  # late: it takes a third of a second
 
         table = pd.DataFrame({"path": [str(f) for f in files]})
-    for column in ("subject", "site", "split"):
+    for column in ("subject", "site"):
         if column not in table:
             table[column] = ""
     table = table.fillna("").astype(str)
@@ -101,19 +150,7 @@ def list_people(source: str | Path, *, seed: int = 0) -> tuple[list[Person], lis
         s or stem(p).split("_")[0] for s, p in zip(table["subject"], paths, strict=True)
     ]
     table["site"] = [s or p.parent.name for s, p in zip(table["site"], paths, strict=True)]
-    _require_known_splits(table, path.name)
-    problems = _people_in_two_splits(table, path.name)
-    _assign_splits(table, seed)
-    named = ("subject", "site", "split")
-    others = {n: table[n].tolist() for n in table.columns if n not in {"path", *named}}
-    more = [{name: cells[row] for name, cells in others.items()} for row in range(len(table))]
-    columns = (table[name].tolist() for name in named)
-    people = [Person(*row) for row in zip(paths, *columns, more, strict=True)]
-    try:
-        require_enough(people, path.name)
-    except CohortError as error:
-        problems.append(error)
-    return people, problems
+    return table
 
 
 def require_enough(people: Sequence[Person], name: str) -> None:

@@ -26,6 +26,8 @@ SIZES_ML = (2.0, 10.0)
 STRENGTH = 0.5
 FEWEST_PEOPLE = 6
 """For an interval: with five, all differ in one direction by chance in 1 of 16 cases."""
+MOST_COMPARED = 256
+"""People whose reconstruction error is compared, taken from the sites in turn."""
 MOST_PEOPLE = 24
 """People who get lesions, taken from the sites in turn: enough for an interval, in minutes."""
 
@@ -75,7 +77,7 @@ def compare(
     """
     models = [model, *baselines.values()]
     people: list[_Person] = []
-    chosen = _in_turn(prepared)
+    chosen = _in_turn(prepared)[:MOST_COMPARED]
     with_lesions = set(chosen[:MOST_PEOPLE])
     for done, n in enumerate(chosen):
         if report is not None:

@@ -152,10 +152,9 @@ class Detection:
         ]
         table = candidate_table(self.candidates)
         text = table.to_csv(sep="\t", index=False, float_format="%.4f", lineterminator="\n")
-        record = {**self.provenance, "warnings": list(self.warnings), **self.summary()}
         for name, content in (
             ("candidates.tsv", text),
-            ("detection.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n"),
+            ("detection.json", json.dumps(self.record(), indent=2, ensure_ascii=False) + "\n"),
         ):
             replace_files({target / name: content.encode()})
             written.append(target / name)
@@ -168,6 +167,10 @@ class Detection:
         ``nn.show(detection)`` adds the scan and all of them.
         """
         return [spec.as_tuple() for spec in detection_layers(self)]
+
+    def record(self) -> dict[str, Any]:
+        """Return what ``detection.json`` holds: where the result came from, and its figures."""
+        return {**self.provenance, "warnings": list(self.warnings), **self.summary()}
 
     def summary(self) -> dict[str, Any]:
         """Return the result in numbers, JSON-ready."""

@@ -19,11 +19,11 @@ from napari_normative.engine.cohort import Person, list_people
 from napari_normative.engine.infer import decode, run_network
 from napari_normative.engine.remembered import (
     default_cache,
-    file_digest,
     read_entry,
     write_entry,
 )
 from napari_normative.errors import CancelledError, CohortError, ModelFileError, NormativeError
+from napari_normative.io.digest import file_digest
 from napari_normative.io.nifti import read_volume, require_signal
 from napari_normative.volume import FloatArray, Volume
 

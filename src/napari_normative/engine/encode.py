@@ -12,9 +12,10 @@ from napari_normative.core.card import RESEARCH_USE
 from napari_normative.engine.device import choose_device
 from napari_normative.engine.embed import Place, remembered_place, require_places
 from napari_normative.engine.infer import versions
-from napari_normative.engine.remembered import default_cache, file_digest
+from napari_normative.engine.remembered import default_cache
 from napari_normative.errors import CancelledError, ModelFileError
 from napari_normative.io.atomic import replace_files
+from napari_normative.io.digest import file_digest
 from napari_normative.io.names import stem
 from napari_normative.io.nifti import read_volume
 from napari_normative.io.tables import json_bytes, tsv_bytes

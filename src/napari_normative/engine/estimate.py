@@ -197,11 +197,11 @@ def _timed_steps(
     import torch
 
     from napari_normative.core.vae import VAE
-    from napari_normative.engine import train
     from napari_normative.engine.device import bf16_is_fast
+    from napari_normative.engine.optimise import quiet
     from napari_normative.engine.start import architecture
 
-    with train.quiet():
+    with quiet():
         from napari_normative.engine import loop
 
     short = preset.model_copy(update={"steps": TIMED_STEPS, "balance_by": ()})
@@ -211,7 +211,7 @@ def _timed_steps(
     def report(point: CurvePoint, fraction: float, left: float | None) -> None:
         times.append(time.perf_counter())
 
-    with tempfile.TemporaryDirectory() as folder, train.quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet():
         trainee = loop.Trainee(
             VAE(architecture(short, stand_in)),
             stand_in,

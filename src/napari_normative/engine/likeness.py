@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_normative.core.applicability import HealthyRange, reconstruction_error
 from napari_normative.core.latent import AggregatedPosterior
+from napari_normative.engine.calibrate import MOST_CALIBRATED
 from napari_normative.engine.prepared import PreparedCohort
 from napari_normative.volume import FloatArray
 
@@ -18,7 +19,7 @@ Encode = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 def healthy_range(
     cohort: PreparedCohort, encode: Encode, posterior: AggregatedPosterior
 ) -> HealthyRange:
-    """Return latent distances and reconstruction errors of all calibration people, sorted.
+    """Return latent distances and reconstruction errors of the calibration people, sorted.
 
     Not of the training people: a network knows them by heart, and their latents lie two to
     three times farther out than those of people it has never seen.
@@ -30,7 +31,7 @@ def healthy_range(
     posterior : AggregatedPosterior
     """
     distances, errors = [], []
-    for n in cohort.select("calibration-a", "calibration-b"):
+    for n in cohort.some(MOST_CALIBRATED, "calibration-a", "calibration-b"):
         image = cohort.images[n].astype(np.float32)
         reconstruction, mean = encode(image)
         distances.append(posterior.distance(mean))

@@ -1,29 +1,37 @@
-"""The training loop: Lightning, seeded step by step, safe against kills and NaN."""
+"""The training loop: Lightning, seeded step by step, safe against kills and NaN.
+
+One process or many with the same whole batch take the same steps, up to rounding.
+"""
 
 from __future__ import annotations
 
 import copy
 import hashlib
 import math
+import signal
+import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch.strategies import DDPStrategy
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from napari_normative.core.augment import augment
 from napari_normative.core.card import CurvePoint
 from napari_normative.core.objective import Terms, evaluate
 from napari_normative.core.vae import VAE, Latent
-from napari_normative.engine.cohort import groups
+from napari_normative.engine.feed import Batch, Feed, Steps
 from napari_normative.engine.prepared import PreparedCohort
 from napari_normative.engine.presets import Preset
+from napari_normative.engine.ranks import Ranks
 from napari_normative.engine.thumbnails import montage
 from napari_normative.errors import CancelledError, TrainingError
 from napari_normative.io.checkpoint import Tensors, newest_checkpoint, save_checkpoint
@@ -32,37 +40,13 @@ CHECKPOINT_SECONDS = 60.0
 POINTS = 200
 """Points on the training curves."""
 HELD_OUT_CHECKS = 20
-"""How often in a training the error on the calibration-a people is measured."""
+"""How often in a training the error on calibration-a people is measured."""
+MOST_CHECKED = 64
+"""Of them, drawn at random where there are more."""
 PICTURED = 3
 """People who took no part in training, shown while it goes on."""
 LARGEST_SKIP = 3
 """Bad steps in a row before the weights are rolled back."""
-
-
-class Steps(Dataset[list[int]]):
-    """Which people a step sees: a function of seed and step alone, so that runs resume exactly.
-
-    Groups of n people are drawn with weight ``n ** (1 - balance)``.
-    """
-
-    def __init__(self, cohort: PreparedCohort, preset: Preset, seed: int, first: int) -> None:
-        self.train = cohort.select("train")
-        self.batch, self.seed, self.first = preset.batch, seed, first
-        self.last = preset.steps
-        found = groups([cohort.people[i] for i in self.train], preset.balance_by)
-        sizes = Counter(found)
-        weight = np.array([sizes[group] ** -preset.balance for group in found])
-        self.weight = weight / weight.sum()
-
-    def __len__(self) -> int:
-        return self.last - self.first
-
-    def __getitem__(self, index: int) -> list[int]:
-        if index >= len(self):
-            raise IndexError(index)
-        random = np.random.default_rng((self.seed, self.first + index))
-        size, replace = self.batch, self.batch > len(self.train)
-        return [int(i) for i in random.choice(self.train, size, replace=replace, p=self.weight)]
 
 
 class Trainee(pl.LightningModule):
@@ -79,6 +63,7 @@ class Trainee(pl.LightningModule):
         checkpoints: Path,
         report: Callable[[CurvePoint, float, float | None], None],
         cancel: Callable[[], bool],
+        ranks: Ranks | None = None,
         show: Callable[[NDArray[np.uint8]], None] | None = None,
         show_every_s: float = 15.0,
     ) -> None:
@@ -88,15 +73,17 @@ class Trainee(pl.LightningModule):
         self.average = copy.deepcopy(network).requires_grad_(False)
         self.cohort, self.preset, self.seed = cohort, preset, seed
         self.max_minutes, self.checkpoints = max_minutes, checkpoints
-        self.report, self.cancel = report, cancel
+        self.report, self.cancel, self.ranks = report, cancel, ranks or Ranks()
         self.show, self.show_every_s = show, show_every_s
         self.step, self.minutes_before, self.bad_steps, self.rate_factor = 0, 0.0, 0, 1.0
+        self.rate, self._agreed_minutes = 0.0, 0.0
         self.curves: list[CurvePoint] = []
         self.checks = 0
         self._held_out: float | None = None
         self._recent: list[Terms] = []
         self._started = self._saved = time.monotonic()
         self._shown = -math.inf
+        self._on_term = signal.getsignal(signal.SIGTERM)
         self._adam = torch.optim.AdamW(
             network.parameters(), lr=preset.rate, weight_decay=1e-4, betas=(0.9, 0.99)
         )
@@ -107,50 +94,56 @@ class Trainee(pl.LightningModule):
         """Return AdamW; the rate is set before every step."""
         return self._adam
 
-    def training_step(self, people: list[int], index: int) -> None:
-        """Take one optimiser step on the people drawn for it."""
-        if self.cancel():
-            self.save()
-            raise CancelledError
+    def on_train_start(self) -> None:
+        """Take back SIGTERM: Lightning's handler would speak to the other processes unasked."""
+        if threading.current_thread() is threading.main_thread() and self._on_term is not None:
+            signal.signal(signal.SIGTERM, self._on_term)
+
+    def training_step(self, batch: Batch, index: int) -> None:
+        """Take one optimiser step on this process's part of the people drawn for it."""
+        self._agree()
         progress = self.progress()
-        images, masks = self._batch(people)
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
+        images, masks = batch.images[:, None].float(), batch.masks[:, None].float()
         spacing = self.preset.preprocess.spacing_mm
-        seen, target, mask = augment(images, masks, self.preset.augment, spacing, generator)
-        rate = self.preset.rate * self.rate_factor * schedule(progress)
+        seen, target, mask = augment(images, masks, self.preset.augment, spacing, batch.chance)
+        self.rate = self.preset.rate * self.rate_factor * schedule(progress)
         for group in self._adam.param_groups:
-            group["lr"] = rate
+            group["lr"] = self.rate
         latent = self.network.encode(seen)
         latent = Latent(latent.mean.float(), latent.log_variance.float())
-        noise = torch.randn(latent.mean.shape, generator=generator).to(self.device)
-        z = latent.mean + noise * torch.exp(0.5 * latent.log_variance)
+        z = latent.mean + batch.chance.latent * torch.exp(0.5 * latent.log_variance)
         out = self.network.decode(z).float()
         terms = evaluate(
-            target, out, latent, mask, self.preset.objective, progress, self.network.log_sigma
-        )
-        voxels = mask.sum() / len(mask)
+            target, out, latent, mask, self.preset.objective, progress, self.network.log_sigma,
+            self.ranks.total,
+        )  # fmt: skip
         optimizer = self.optimizers()
         optimizer.zero_grad()  # type: ignore[union-attr]
         # Nats per voxel keep the gradient's size alike for all grids; the optimum is the same.
-        self.manual_backward(terms.loss / voxels)
+        # Gradients are averaged over the processes, and the parts of the loss sum to the whole.
+        self.manual_backward(terms.loss * (self.ranks.size / terms.voxels))
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        if torch.isfinite(terms.loss) and torch.isfinite(norm):
+        # Both are the whole batch's: every process skips a step, or none does.
+        if torch.isfinite(terms.elbo) and torch.isfinite(norm):
             optimizer.step()  # type: ignore[union-attr]
             self.bad_steps = 0
             self._follow()
             self._recent.append(Terms(*(t.detach() for t in terms)))
         else:
-            self._recover(people)
+            self._recover(batch.people)
         self.step += 1
         self._book_keep()
 
     # -- state ------------------------------------------------------------------------
 
     def progress(self) -> float:
-        """Return the share of training done, by steps or by the clock, whichever is ahead."""
+        """Return the share of training done, by steps or by the clock, whichever is ahead.
+
+        The clock is the one the processes agreed on before the step.
+        """
         done = self.step / self.preset.steps
         if self.max_minutes:
-            done = max(done, self.minutes() / self.max_minutes)
+            done = max(done, self._agreed_minutes / self.max_minutes)
         return min(1.0, done)
 
     def minutes(self) -> float:
@@ -185,7 +178,7 @@ class Trainee(pl.LightningModule):
         TrainingError
             ``TRN-003`` when it belongs to another cohort, preset or seed.
         """
-        found = newest_checkpoint(self.checkpoints)
+        found = self._newest()
         if found is None:
             return False
         tensors, facts = found
@@ -198,10 +191,25 @@ class Trainee(pl.LightningModule):
             )
         self._take(tensors)
         self.step, self.rate_factor = int(facts["step"]), float(facts["rate_factor"])  # type: ignore[call-overload,arg-type]
-        self.minutes_before = float(facts["minutes"])  # type: ignore[arg-type]
+        self.minutes_before = self._agreed_minutes = float(facts["minutes"])  # type: ignore[arg-type]
         self.checks = int(facts["checks"])  # type: ignore[call-overload]
         self.curves = [CurvePoint(**point) for point in facts["curves"]]  # type: ignore[attr-defined]
         return True
+
+    def _newest(self) -> tuple[Tensors, dict[str, object]] | None:
+        """Return the newest checkpoint as the first process sees it: disks may show others late."""
+        return self.ranks.from_first(
+            newest_checkpoint(self.checkpoints) if self.ranks.first else None
+        )
+
+    def _agree(self) -> None:
+        """Agree on the clock and on whether to stop; stop after a checkpoint, all together."""
+        stop, self._agreed_minutes = self.ranks.most(float(self.cancel()), self.minutes())
+        if stop:
+            if self.ranks.first:
+                self.save()
+            self.ranks.gather(None)  # nobody leaves before it is written: they would end the first
+            raise CancelledError
 
     def _identity(self) -> dict[str, object]:
         """Return all that decides what a step does; how often whom, too."""
@@ -250,14 +258,17 @@ class Trainee(pl.LightningModule):
                 mean.lerp_(new, 1 - decay)
 
     def _check_held_out(self) -> None:
-        """Measure the averaged network on the calibration-a people, for the curves."""
+        """Measure the averaged network on calibration-a people, for the curves."""
         errors = []
+        people = self.cohort.some(MOST_CHECKED, "calibration-a")
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            for n in self.cohort.select("calibration-a"):
+            for n in self.ranks.share(people):
                 image, mask = self._batch([n])
                 error = (image - self.average.reconstruct(image)).abs()
                 errors.append(float((error * mask).sum() / mask.sum()))
-        self._held_out = float(np.mean(errors))
+        by_rank = self.ranks.gather(errors)
+        in_order = [by_rank[i % self.ranks.size][i // self.ranks.size] for i in range(len(people))]
+        self._held_out = float(np.mean(in_order))
 
     def _show_held_out(self, show: Callable[[NDArray[np.uint8]], None]) -> None:
         """Show what the averaged network makes of a few calibration-a people; draws nothing."""
@@ -274,7 +285,7 @@ class Trainee(pl.LightningModule):
         self.bad_steps += 1
         if self.bad_steps <= LARGEST_SKIP:
             return
-        found = newest_checkpoint(self.checkpoints)
+        found = self._newest()
         if self.rate_factor < 1.0 or found is None:
             names = ", ".join(sorted({self.cohort.people[i].path.name for i in people}))
             raise TrainingError(
@@ -309,7 +320,7 @@ class Trainee(pl.LightningModule):
             self._recent.clear()
             done = max(self.progress(), 1e-6)
             self.report(point, done, self.minutes() * 60 * (1 - done) / done)
-        if finished or time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+        if self.ranks.first and (finished or time.monotonic() - self._saved > CHECKPOINT_SECONDS):
             self.save()
         if finished:
             self.trainer.should_stop = True
@@ -326,18 +337,31 @@ def run(trainee: Trainee, *, device: str, bf16: bool) -> None:
     """Train until the steps or the minutes are used up."""
     if trainee.progress() >= 1.0:
         return
-    accelerator, _, index = device.partition(":")
+    ranks, root = trainee.ranks, torch.device(device)
+    together: dict[str, Any] = {"devices": [root.index] if root.index is not None else 1}
+    if not ranks.alone:
+        together = {
+            "devices": ranks.local_size,
+            "num_nodes": ranks.size // ranks.local_size,
+            "plugins": [TorchElasticEnvironment()],
+            # Buffers are fixed in training; nothing is gained by sending them at every step.
+            "strategy": DDPStrategy(
+                parallel_devices=[root] * ranks.local_size, broadcast_buffers=False
+            ),
+        }
     trainer = pl.Trainer(
-        accelerator="gpu" if accelerator == "cuda" else accelerator,
-        devices=[int(index)] if index else 1,
+        accelerator="gpu" if root.type == "cuda" else root.type,
         precision="bf16-mixed" if bf16 else "32-true",
         max_epochs=1,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        **together,
     )
-    steps = Steps(trainee.cohort, trainee.preset, trainee.seed, trainee.step)
-    loader = DataLoader(steps, batch_size=None, num_workers=0)
+    feed = Feed(
+        trainee.cohort, trainee.preset, trainee.network.config, seed=trainee.seed,
+        first=trainee.step, ranks=ranks, gpu=root.type == "cuda",
+    )  # fmt: skip
     trainee.train()
-    trainer.fit(trainee, loader)
+    trainer.fit(trainee, DataLoader(feed, batch_size=None, num_workers=0))

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from napari_normative.engine.batch import Outcome
     from napari_normative.engine.draws import Draws
     from napari_normative.engine.explore import Order
+    from napari_normative.engine.export import Format
 
 Progress = Callable[[str, float], None]
 Cancel = Callable[[], bool]
@@ -342,6 +343,24 @@ class NormativeModel:
         from napari_normative.engine.explore import effect
 
         return effect(self, direction, device=device)
+
+    def prepare(self, scan: ScanLike, *, volume: int | None = None) -> Volume:
+        """Return a scan as the network sees it: on the model's grid, in model units.
+
+        What an exported network takes (:meth:`export`); 0 outside the foreground.
+        """
+        from napari_normative.engine.export import prepared_scan
+
+        return prepared_scan(self, as_volume(scan, volume=volume))[0]
+
+    def export(self, folder: str | Path, format: Format) -> dict[str, Any]:
+        """Write the network as ONNX, torch.export or MONAI bundle; return its record.
+
+        See :func:`napari_normative.engine.export.export`.
+        """
+        from napari_normative.engine.export import export
+
+        return export(self, folder, format)
 
     def network(self, device: str) -> Network:
         """Return the network on a device, built at the first call."""

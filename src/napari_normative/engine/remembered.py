@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -16,15 +15,6 @@ def default_cache() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("napari-normative", appauthor=False) / "latents"
-
-
-def file_digest(path: Path) -> str:
-    """Return the digest that reading the scan would give it, without inflating it."""
-    total = hashlib.sha256()
-    stems = {path.with_suffix(".hdr"), path.with_suffix(".img")}
-    for file in sorted(stems) if path.suffix.lower() in {".hdr", ".img"} else [path]:
-        total.update(file.read_bytes())
-    return total.hexdigest()
 
 
 def read_entry(entry: Path) -> tuple[Tensors, dict[str, float]] | None:

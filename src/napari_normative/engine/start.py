@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 OVERLAP = 8
 """Blocks that share a voxel: its evidence counts so many times, so its noise must as well."""
 
+MOST_COMPONENT_PEOPLE = 512
+"""Training people whose components are taken, drawn at random where there are more: components
+are found from all of them at once, and memory must not grow with the cohort."""
+
 LEAST_FOREGROUND = 0.08
 """Share of a block that must be foreground for it to carry local latents."""
 
@@ -158,7 +162,7 @@ def _starts(inside: Mask, edge: int, mirrored: bool) -> list[tuple[int, int, int
 
 def _training_views(prepared: PreparedCohort, flip: bool) -> Iterator[tuple[FloatArray, Mask]]:
     """Yield image and mask of the training people, and both mirrored where anatomy allows."""
-    for n in prepared.select("train"):
+    for n in prepared.some(MOST_COMPONENT_PEOPLE, "train"):
         image, mask = prepared.images[n].astype(np.float32), prepared.masks[n]
         yield image, mask
         if flip:
@@ -169,7 +173,7 @@ def _log_spread(prepared: PreparedCohort) -> FloatArray:
     """Return the log of the training people's SD about the mean image, shape (1, I, J, K)."""
     square = np.zeros(prepared.template.mask.shape)
     count = np.zeros(prepared.template.mask.shape)
-    for n in prepared.select("train"):
+    for n in prepared.some(MOST_COMPONENT_PEOPLE, "train"):
         mask = prepared.masks[n]
         square += mask * (prepared.images[n].astype(np.float64) - prepared.template.image) ** 2
         count += mask

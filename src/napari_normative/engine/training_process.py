@@ -34,7 +34,7 @@ from napari_normative.io.atomic import replace_files
 from napari_normative.io.folders import claimed
 
 if TYPE_CHECKING:
-    from napari_normative.engine.train import TrainProgress
+    from napari_normative.engine.progress import TrainProgress
 
 LOOK_SECONDS = 0.2
 """How often the file that asks to stop is looked for."""

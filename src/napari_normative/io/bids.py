@@ -25,7 +25,7 @@ from napari_normative.io.tables import json_bytes
 from napari_normative.volume import Volume
 
 _BIDS_VERSION = "1.10.0"
-_DICTIONARY = "desc-anomaly_dseg.json"
+DICTIONARY = "desc-anomaly_dseg.json"
 """Describes the columns of every table; also the file by which our datasets are known."""
 _STANDARD = ("index", "name", "color")
 """Columns that BIDS itself describes."""
@@ -47,7 +47,7 @@ Regions where a scan departs from what a normative model of healthy anatomy expe
 napari-normative and judged by a person. Each subject is one scan of the review, under its code.
 
 - `*_desc-anomaly_dseg.nii.gz`: labels on the grid of the scan; 0 is the background.
-- `*_desc-anomaly_dseg.tsv`: what each label means; `{_DICTIONARY}` explains the columns.
+- `*_desc-anomaly_dseg.tsv`: what each label means; `{DICTIONARY}` explains the columns.
 - `*_desc-anomaly_dseg.json`: which model, software and reader (by code) they come from.
 
 Names of files, people and readers are left out on purpose. Add authors, a licence and the
@@ -103,7 +103,7 @@ def write_bids(folder: str | Path, cases: Iterable[BidsCase]) -> Path:
         If a provenance value does not look as such a value does: it could tell who it was.
     """
     target = Path(folder)
-    with whole_folder(target, _DICTIONARY) as fresh:
+    with whole_folder(target, DICTIONARY) as fresh:
         taken: set[str] = set()
         for case in cases:
             if not _SUBJECT.fullmatch(case.subject) or case.subject.casefold() in taken:
@@ -113,20 +113,43 @@ def write_bids(folder: str | Path, cases: Iterable[BidsCase]) -> Path:
         if not taken:
             raise _no_subject("there is no case to write")
         columns = {name: text for name, text in COLUMNS.items() if name not in _STANDARD}
-        description = {
-            "Name": "Reviewed candidates",
-            "BIDSVersion": _BIDS_VERSION,
-            "DatasetType": "derivative",
-            "GeneratedBy": [{"Name": "napari-normative", "Version": __version__}],
-        }
-        replace_files(
-            {
-                fresh / "dataset_description.json": json_bytes(description),
-                fresh / _DICTIONARY: json_bytes(columns),
-                fresh / "README.md": _README.encode(),
-            }
-        )
+        replace_files(dataset_files(fresh, "Reviewed candidates", columns, _README))
     return target
+
+
+def dataset_files(
+    folder: Path,
+    name: str,
+    columns: Mapping[str, Mapping[str, Any]],
+    readme: str,
+    sources: Mapping[str, Any] | None = None,
+) -> dict[Path, bytes]:
+    """Return the files at the root of a derivatives dataset.
+
+    Parameters
+    ----------
+    folder : Path
+        The root.
+    name : str
+        Of the dataset.
+    columns : mapping
+        What the columns of the tables beside label volumes mean.
+    readme : str
+    sources : mapping, optional
+        ``SourceDatasets``, where they are known.
+    """
+    description = {
+        "Name": name,
+        "BIDSVersion": _BIDS_VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": "napari-normative", "Version": __version__}],
+        **(sources or {}),
+    }
+    return {
+        folder / "dataset_description.json": json_bytes(description),
+        folder / DICTIONARY: json_bytes(columns),
+        folder / "README.md": readme.encode(),
+    }
 
 
 def _write_case(dataset: Path, case: BidsCase) -> None:

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,8 +15,11 @@ from filelock import FileLock, Timeout
 from napari_normative.errors import OutputError, TrainingError, VolumeFileError
 from napari_normative.io.nifti import find_volumes
 
-_NUMBERED = re.compile(r"(sample_\d+|mean|sd)\.nii\.gz|report\.html")
+_NUMBERED = re.compile(r"(sample_\d+|mean|sd|local_volume)\.nii\.gz|report\.html")
 """Results that an earlier run may have left and this one does not make."""
+
+_UNFINISHED = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}(\.old)?")
+"""How the temporary folders of :func:`whole_folder` are called."""
 
 
 def expand_scans(scans: Iterable[Path], *, leave_out: Path) -> list[Path]:
@@ -87,7 +90,7 @@ def whole_folder(target: Path, marker: str) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     except OSError as error:
-        raise _cannot_write(target, error) from error
+        raise cannot_write(target, error) from error
     try:
         yield fresh
         _make_readable(fresh)
@@ -97,9 +100,25 @@ def whole_folder(target: Path, marker: str) -> Iterator[Path]:
             raise _foreign(target, others)
         _swap(fresh, target)
     except OSError as error:
-        raise _cannot_write(target, error) from error
+        raise cannot_write(target, error) from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def remove_unfinished(parent: Path, names: Container[str]) -> None:
+    """Remove what :func:`whole_folder` left of results that a killed process was writing.
+
+    Parameters
+    ----------
+    parent : Path
+        Folder of the result folders.
+    names : container of str
+        Results that nobody is writing now; others are left alone.
+    """
+    for entry in os.scandir(parent) if parent.is_dir() else ():
+        found = _UNFINISHED.fullmatch(entry.name)
+        if found and found["name"] in names:
+            shutil.rmtree(entry.path, ignore_errors=True)
 
 
 @contextmanager
@@ -127,7 +146,7 @@ def claimed(folder: Path) -> Iterator[None]:
             subject=folder.name,
         ) from error
     except OSError as error:
-        raise _cannot_write(folder, error) from error
+        raise cannot_write(folder, error) from error
     try:
         yield
     finally:
@@ -173,7 +192,8 @@ def _foreign(target: Path, names: set[str]) -> OutputError:
     )
 
 
-def _cannot_write(target: Path, error: OSError) -> OutputError:
+def cannot_write(target: Path, error: OSError) -> OutputError:
+    """Return the error for a folder that the disk or the system refuses."""
     return OutputError(
         "OUT-011",
         f"the folder cannot be written ({error.strerror or error})",

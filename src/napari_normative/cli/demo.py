@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from napari_normative import cli_complete
-from napari_normative.cli_common import (
+from napari_normative.cli import complete
+from napari_normative.cli.common import (
     JsonOption,
     ModelOption,
     Printer,
@@ -19,8 +19,8 @@ from napari_normative.cli_common import (
     SeedOption,
     guarded,
 )
+from napari_normative.cli.terminal import say
 from napari_normative.display import has_display, require_qt, virtual_display
-from napari_normative.terminal import say
 
 
 @guarded
@@ -31,7 +31,7 @@ def demo(
     ),
     key: Annotated[
         str,
-        typer.Option("--sample", help="Which sample scan.", autocompletion=cli_complete.samples),
+        typer.Option("--sample", help="Which sample scan.", autocompletion=complete.samples),
     ] = "brain-with-lesion",
     model: ModelOption = "brain-t1",
     seed: SeedOption = 0,

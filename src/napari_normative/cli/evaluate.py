@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from napari_normative import cli_complete
-from napari_normative.cli_common import (
+from napari_normative.cli import complete
+from napari_normative.cli.common import (
     NOTICE,
     DeviceOption,
     JsonOption,
@@ -16,7 +16,7 @@ from napari_normative.cli_common import (
     QuietOption,
     guarded,
 )
-from napari_normative.terminal import Bar
+from napari_normative.cli.terminal import Bar
 
 
 @guarded
@@ -34,7 +34,7 @@ def evaluate(
         typer.Option(
             help="Packaged model or model file; the first is compared with the others.",
             metavar="MODEL",
-            autocompletion=cli_complete.models,
+            autocompletion=complete.models,
         ),
     ],
     shapes: Annotated[

@@ -29,7 +29,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from napari_normative.engine.detection import Detection
-    from napari_normative.engine.train import TrainProgress
+    from napari_normative.engine.progress import TrainProgress
     from napari_normative.volume import Volume
 
 MOST_ROWS = 6
@@ -164,6 +164,17 @@ class Bar:
         if state.stage != self._stage or now - self._logged_s >= LOG_EVERY_S:
             self._stage, self._logged_s = state.stage, now
             say(_training_json(state) if self._as_json else _training_line(state, note), err=True)
+
+    def tally(self, done: int, total: int, note: str) -> None:
+        """Show how many of many things are done; without a terminal say it now and then."""
+        self._bar.update(
+            self._task, description=f"{done:,}/{total:,}", completed=done / total, note=note
+        )
+        now = time.monotonic()
+        self._logged_s = self._logged_s or now
+        if not (self._shown or self._quiet) and now - self._logged_s >= LOG_EVERY_S:
+            self._logged_s = now
+            typer.echo(f"{done:,} of {total:,} {note}", err=True)
 
     def echo(self, text: str, *, err: bool = False) -> None:
         """Print a line without breaking the bar."""

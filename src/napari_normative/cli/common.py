@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal, ParamSpec, cast, overload
 
 import typer
 
-from napari_normative import cli_complete
+from napari_normative.cli import complete
+from napari_normative.cli.terminal import Bar, ReaderGoneError, say
 from napari_normative.errors import CancelledError, NormativeError
-from napari_normative.terminal import Bar, ReaderGoneError, say
 
 P = ParamSpec("P")
 
@@ -40,7 +40,7 @@ DeviceOption = Annotated[
         help="auto, cpu, cuda:N or mps.",
         metavar="DEVICE",
         show_default=True,
-        autocompletion=cli_complete.devices,
+        autocompletion=complete.devices,
     ),
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
@@ -49,7 +49,7 @@ ModelOption = Annotated[
     typer.Option(
         help="Name of a packaged model, or a model file.",
         metavar="MODEL",
-        autocompletion=cli_complete.models,
+        autocompletion=complete.models,
     ),
 ]
 VolumeOption = Annotated[
@@ -91,12 +91,12 @@ class Printer:
         self.failed = 0
 
     def result(self, facts: Mapping[str, Any], text: str) -> None:
-        """Print a result: ``facts`` as one object with --json, else ``text`` unless quiet."""
+        """Print ``facts`` as one object with --json; else the text, if any, unless quiet."""
         if self._as_json:
             from napari_normative.io.tables import json_line
 
             self._say(json_line(facts))
-        elif not self._quiet:
+        elif text and not self._quiet:
             self._say(text)
 
     def note(self, text: str) -> None:

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from napari_normative import __version__, configuration
-from napari_normative.cli_common import NOTICE, explain
+from napari_normative import __version__
+from napari_normative.cli import configuration
+from napari_normative.cli.common import NOTICE, explain
 from napari_normative.errors import NormativeError
 from napari_normative.offline import VARIABLE as OFFLINE_VARIABLE
 from napari_normative.offline import offline as working_offline

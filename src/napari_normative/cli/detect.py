@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from napari_normative.cli_common import (
+from napari_normative.cli.common import (
     NOTICE,
     DeviceOption,
     JsonOption,
@@ -24,7 +24,7 @@ from napari_normative.cli_common import (
     guarded,
     scans_of,
 )
-from napari_normative.terminal import Bar, describe_detection, detection_facts
+from napari_normative.cli.terminal import Bar, describe_detection, detection_facts
 
 
 @guarded

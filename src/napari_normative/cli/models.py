@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_normative.cli_common import (
+from napari_normative.cli.common import (
     NOTICE,
     DeviceOption,
     JsonOption,
@@ -25,8 +25,8 @@ from napari_normative.cli_common import (
     scans_of,
     with_listed,
 )
+from napari_normative.cli.terminal import Bar, describe_facts, volume_facts
 from napari_normative.errors import NormativeError
-from napari_normative.terminal import Bar, describe_facts, volume_facts
 
 
 @guarded

@@ -4,25 +4,29 @@ Exit status: 0 done; 1 something failed (each failure is one line on stderr, the
 done); 2 wrong usage; 130 interrupted.
 
 A new command is a function in a module of its own, with ``guarded`` and the options of
-``cli_common``, and one name in the table below.
+``cli/common.py``, and one name in the table below.
 """
 
 from __future__ import annotations
 
-from napari_normative.cli_config import config
-from napari_normative.cli_demo import demo
-from napari_normative.cli_detect import detect
-from napari_normative.cli_evaluate import evaluate
-from napari_normative.cli_models import encode, inspect, sample
-from napari_normative.cli_program import program
-from napari_normative.cli_review import app as review
-from napari_normative.cli_train import train
+from napari_normative.cli.cohort import cohort
+from napari_normative.cli.config import config
+from napari_normative.cli.demo import demo
+from napari_normative.cli.detect import detect
+from napari_normative.cli.evaluate import evaluate
+from napari_normative.cli.export import export, prepare
+from napari_normative.cli.import_monai import import_monai
+from napari_normative.cli.models import encode, inspect, sample
+from napari_normative.cli.program import program
+from napari_normative.cli.review import app as review
+from napari_normative.cli.train import train
 
 app = program()
 
 SCANS, MODELS, THIS = "Scans", "Models", "This program"
 
 app.command(rich_help_panel=SCANS)(detect)
+app.command(rich_help_panel=SCANS)(cohort)
 app.command(rich_help_panel=SCANS)(encode)
 app.command(rich_help_panel=SCANS)(inspect)
 app.add_typer(review, name="review", rich_help_panel=SCANS)
@@ -30,6 +34,9 @@ app.add_typer(review, name="review", rich_help_panel=SCANS)
 app.command(rich_help_panel=MODELS)(train)
 app.command(rich_help_panel=MODELS)(evaluate)
 app.command(rich_help_panel=MODELS)(sample)
+app.command(rich_help_panel=MODELS)(export)
+app.command(rich_help_panel=MODELS)(import_monai)
+app.command(rich_help_panel=SCANS)(prepare)
 
 app.command(rich_help_panel=THIS)(demo)
 app.command(rich_help_panel=THIS)(config)

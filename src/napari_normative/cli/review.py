@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from napari_normative.cli_common import (
+from napari_normative.cli.common import (
     NOTICE,
     DeviceOption,
     JsonOption,
@@ -18,8 +18,8 @@ from napari_normative.cli_common import (
     VolumeOption,
     guarded,
 )
+from napari_normative.cli.terminal import Bar
 from napari_normative.errors import NormativeError
-from napari_normative.terminal import Bar
 
 app = typer.Typer(
     help="Review candidates: make reviews, look at them, combine readers, take results out.",

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from napari_normative import configuration
-from napari_normative.cli_common import JsonOption, Printer, QuietOption, guarded
+from napari_normative.cli import configuration
+from napari_normative.cli.common import JsonOption, Printer, QuietOption, guarded
 
 
 @guarded

@@ -1,0 +1,124 @@
+"""What the steps of a training work on: people drawn, read and made ready ahead of time."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from napari_normative.core.augment import Chance, draw_chance
+from napari_normative.core.config import VAEConfig
+from napari_normative.engine.cohort import groups
+from napari_normative.engine.prepared import PreparedCohort
+from napari_normative.engine.presets import Preset
+from napari_normative.engine.ranks import Ranks
+
+GPU_READERS = 6
+"""Threads that read, unpack and draw random numbers while a GPU computes."""
+AHEAD = 2
+"""Steps that wait, made ready, beside those that the threads are at."""
+
+
+class Steps:
+    """Which people a step sees: a function of seed and step alone, so that runs resume exactly.
+
+    Groups of n people are drawn with weight ``n ** (1 - balance)``.
+    """
+
+    def __init__(self, cohort: PreparedCohort, preset: Preset, seed: int, first: int) -> None:
+        self.train = cohort.select("train")
+        self.batch, self.seed, self.first = preset.batch, seed, first
+        self.last = preset.steps
+        found = groups([cohort.people[i] for i in self.train], preset.balance_by)
+        sizes = Counter(found)
+        weight = np.array([sizes[group] ** -preset.balance for group in found])
+        self.weight = weight / weight.sum()
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+    def __getitem__(self, index: int) -> list[int]:
+        if index >= len(self):
+            raise IndexError(index)
+        random = np.random.default_rng((self.seed, self.first + index))
+        size, replace = self.batch, self.batch > len(self.train)
+        return [int(i) for i in random.choice(self.train, size, replace=replace, p=self.weight)]
+
+
+class Batch(NamedTuple):
+    """One process's part of a step.
+
+    Attributes
+    ----------
+    people : list of int
+        Of the whole batch.
+    images : float16 Tensor, shape (n, I, J, K)
+    masks : bool Tensor, shape (n, I, J, K)
+    chance : Chance
+    """
+
+    people: list[int]
+    images: Tensor
+    masks: Tensor
+    chance: Chance
+
+
+class Feed(IterableDataset[Batch]):
+    """The batches of a training from a step on, in order, read by threads ahead of time.
+
+    Nothing depends on how many threads there are: a batch is a function of seed, step and the
+    positions that are this process's.
+    """
+
+    def __init__(
+        self,
+        cohort: PreparedCohort,
+        preset: Preset,
+        network: VAEConfig,
+        *,
+        seed: int,
+        first: int,
+        ranks: Ranks,
+        gpu: bool = False,
+    ) -> None:
+        self.cohort, self.seed, self.first, self.gpu = cohort, seed, first, gpu
+        self.steps = Steps(cohort, preset, seed, first)
+        self.positions = ranks.slice(preset.batch)
+        self.volume = (network.channels, *network.shape)
+        self.latent = network.latent_shape
+        self.readers = max(1, min(GPU_READERS, (os.cpu_count() or 1) - 1)) if gpu else 1
+
+    def __iter__(self) -> Iterator[Batch]:
+        waiting: deque[Future[Batch]] = deque()
+        pool = ThreadPoolExecutor(self.readers, "feed")
+        try:
+            for index in range(len(self.steps)):
+                waiting.append(pool.submit(self.batch, index))
+                if len(waiting) >= self.readers + AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def batch(self, index: int) -> Batch:
+        """Return the batch of a step, counted from the first."""
+        people = self.steps[index]
+        own = [people[p] for p in self.positions]
+        made = Batch(
+            people,
+            torch.from_numpy(np.ascontiguousarray(self.cohort.images[own])),
+            torch.from_numpy(np.ascontiguousarray(self.cohort.masks[own])),
+            draw_chance(self.seed, self.first + index, self.positions, self.volume, self.latent),
+        )
+        if not self.gpu:
+            return made
+        chance = Chance(*(part.pin_memory() for part in made.chance))
+        return Batch(people, made.images.pin_memory(), made.masks.pin_memory(), chance)

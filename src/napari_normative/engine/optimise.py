@@ -1,0 +1,198 @@
+"""From prepared scans to trained weights: the stage that several processes share."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_normative.core.card import CurvePoint
+from napari_normative.engine.curves import CurveLog
+from napari_normative.engine.device import bf16_is_fast
+from napari_normative.engine.prepared import PreparedCohort
+from napari_normative.engine.presets import Preset
+from napari_normative.engine.ranks import Ranks
+from napari_normative.engine.start import architecture, fit_local_level, start_from_components
+from napari_normative.errors import TrainingError
+
+if TYPE_CHECKING:
+    from napari_normative.core.vae import VAE
+    from napari_normative.engine.loop import Trainee
+
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+@dataclass(frozen=True)
+class Optimised:
+    """What training gave.
+
+    Attributes
+    ----------
+    network : VAE
+        With the averaged weights, on the CPU.
+    curves : list of CurvePoint
+    steps : int
+    minutes : float
+    bf16 : bool
+    """
+
+    network: VAE
+    curves: list[CurvePoint]
+    steps: int
+    minutes: float
+    bf16: bool
+
+
+@dataclass(frozen=True)
+class How:
+    """How a training runs, which decides nothing about what it learns but rounding.
+
+    Attributes
+    ----------
+    device : str
+    precision : {"auto", "fp32", "bf16"}
+        ``auto``: bfloat16 where the device multiplies it in hardware.
+    max_minutes : float or None
+    resume, tensorboard : bool
+    folder : Path
+        The work folder.
+    ranks : Ranks
+    """
+
+    device: str
+    precision: str
+    max_minutes: float | None
+    resume: bool
+    tensorboard: bool
+    folder: Path
+    ranks: Ranks
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where checkpoints lie."""
+        return self.folder / "checkpoints"
+
+
+def optimise(
+    prepared: PreparedCohort,
+    preset: Preset,
+    how: How,
+    seed: int,
+    *,
+    report: Callable[[CurvePoint, float, float | None], None],
+    cancel: Callable[[], bool],
+    show: Callable[[NDArray[np.uint8], float, int], None] | None = None,
+) -> Optimised:
+    """Train a network; all processes return it, the local level is fitted in the first alone.
+
+    Raises
+    ------
+    TrainingError
+    CancelledError
+        After a checkpoint.
+    """
+    import torch
+
+    from napari_normative.core.vae import VAE
+
+    with quiet():
+        from napari_normative.engine import loop
+
+    ranks = how.ranks
+    bf16 = ranks.from_first(uses_bf16(how.precision, how.device))
+    log: CurveLog | None = None
+
+    def note(point: CurvePoint, fraction: float, left: float | None) -> None:
+        if log is not None:
+            log.add(point, trainee.rate)
+        report(point, fraction, left)
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = VAE(architecture(preset, prepared))
+    if ranks.first:
+        start_from_components(network, prepared, flip=preset.augment.flip)
+    ranks.take_on(network.state_dict().values())
+    trainee: Trainee = loop.Trainee(
+        network,
+        prepared,
+        preset,
+        seed=seed,
+        max_minutes=how.max_minutes,
+        checkpoints=how.checkpoints,
+        report=note,
+        cancel=cancel,
+        ranks=ranks,
+        show=None if show is None else lambda image: show(image, trainee.progress(), trainee.step),
+    )
+    if how.resume:
+        trainee.resume()
+    if ranks.first:
+        log = CurveLog(how.folder, trainee.step, tensorboard=how.tensorboard)
+    try:
+        with quiet():
+            loop.run(trainee, device=how.device, bf16=bf16)
+    except torch.OutOfMemoryError as error:
+        raise _out_of_memory(how.device, preset.batch) from error
+    finally:
+        if log is not None:
+            log.close()
+    network = trainee.average.cpu().eval()
+    if ranks.first:
+        fit_local_level(network, prepared, flip=preset.augment.flip)
+    return Optimised(network, trainee.curves, trainee.step, trainee.minutes(), bf16)
+
+
+def uses_bf16(precision: str, device: str) -> bool:
+    """Whether training multiplies bfloat16.
+
+    Raises
+    ------
+    TrainingError
+        ``TRN-025`` for a precision that is not known.
+    """
+    if precision not in PRECISIONS:
+        raise TrainingError(
+            "TRN-025", f"{precision!r} is no precision", f"Use {', '.join(PRECISIONS)}."
+        )
+    return bf16_is_fast(device) if precision == "auto" else precision == "bf16"
+
+
+def _out_of_memory(device: str, batch: int) -> TrainingError:
+    import torch
+
+    used = torch.cuda.max_memory_allocated() / 2**30 if device.startswith("cuda") else 0.0
+    return TrainingError(
+        "TRN-006",
+        f"the memory of {device} does not suffice for {batch} volumes a step "
+        f"(more than the {used:.1f} GiB it got)",
+        "Use a coarser preset, another --device, or close what else uses the memory; with "
+        "--resume it goes on from the last checkpoint.",
+    )
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Lightning's advertisements and advice for programmers away from users."""
+    os.environ.setdefault("POSSIBLE_USER_WARNINGS", "off")
+    loggers: list[Any] = [
+        logging.getLogger(n) for n in ("lightning.pytorch", "lightning.fabric", "lightning")
+    ]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, before, strict=True):
+                logger.setLevel(level)
