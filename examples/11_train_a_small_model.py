@@ -15,7 +15,7 @@ import napari_normative as nn
 def main(out: Path) -> None:
     cohort = out / "healthy"
     for seed in range(12):
-        brain = nn.make_sample("healthy-brain", seed=seed)
+        brain = nn.make_sample("healthy-brain", seed=seed, spacing_mm=2)
         nn.write_volume(cohort / f"sub-{seed:02d}_T1w.nii.gz", brain)
 
     model = nn.fit(

@@ -1,9 +1,10 @@
-"""Judge a model on your own cases.
+"""Judge a model beside a baseline.
 
-Compares the shipped model with one that was trained for a moment, on a patient and healthy
-people with simulated lesions; what it writes is a table and a report that needs nothing else.
+Training leaves three simple baselines beside a model. Here the model and one of them, principal
+components, are judged on a patient and on a healthy person with simulated lesions; the report
+needs nothing but a browser.
 
-Makes: judged/report.html, judged/summary.tsv
+Makes: judged/evaluation.html, judged/summary.tsv
 """
 
 import argparse
@@ -13,19 +14,21 @@ import napari_normative as nn
 
 
 def main(out: Path) -> None:
-    files = {
-        "stroke.nii.gz": nn.make_sample("brain-with-lesion"),
-        "stroke_mask.nii.gz": nn.sample_truth("brain-with-lesion"),
-        "healthy.nii.gz": nn.make_sample("healthy-brain"),
-    }
-    for name, volume in files.items():
-        nn.write_volume(out / name, volume)
-    table = out / "cases.tsv"
-    table.write_text(
-        "path\ttruth\tsubject\nstroke.nii.gz\tstroke_mask.nii.gz\tp1\nhealthy.nii.gz\t\tp2\n"
-    )
+    for seed in range(12):
+        brain = nn.make_sample("healthy-brain", seed=seed, spacing_mm=2)
+        nn.write_volume(out / "healthy" / f"sub-{seed:02d}_T1w.nii.gz", brain)
+    small = out / "small.safetensors"
+    nn.fit(out / "healthy", small, preset="brain-8mm", changes={"steps": 60})
+    components = out / "small.safetensors.work" / "baselines" / "pca.safetensors"
 
-    judged = nn.evaluate(table, ["brain-t1"], out / "judged", seeds=1)
+    nn.write_volume(out / "stroke.nii.gz", nn.make_sample("brain-with-lesion", spacing_mm=2))
+    nn.write_volume(out / "truth.nii.gz", nn.sample_truth("brain-with-lesion", spacing_mm=2))
+    nn.write_volume(out / "unseen.nii.gz", nn.make_sample("healthy-brain", seed=77, spacing_mm=2))
+    table = out / "cases.tsv"
+    table.write_text("path\ttruth\nstroke.nii.gz\ttruth.nii.gz\nunseen.nii.gz\t\n")
+
+    judged = nn.evaluate(table, [small, components], seeds=1)
+    judged.save(out / "judged")
     print(judged.summary.head(8).to_string(index=False))
 
 

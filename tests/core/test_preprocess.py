@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import nibabel as nib
 import numpy as np
@@ -112,6 +113,22 @@ def test_known_bias_field_is_found(template: Template) -> None:
     # Up to a factor, which the intensity map takes up; wide Gaussians flatten the ends.
     before = (1 / field)[inner]
     assert ratio.std() / ratio.mean() < 0.3 * before.std() / before.mean()
+
+
+def test_the_same_scan_gives_the_same_map_to_the_last_bit(template: Template) -> None:
+    from SimpleITK import ProcessObject
+
+    threads = ProcessObject.GetGlobalDefaultNumberOfThreads()
+    scan = phantom(7, spacing_mm=2.0)
+
+    def maps() -> set[bytes]:
+        found = (align(scan, template.image, template.mask, CONFIG.grid) for _ in range(2))
+        return {each.scan_to_template.tobytes() for each in found}
+
+    with ThreadPoolExecutor(2) as pool:  # also beside another one
+        both = list(pool.map(lambda _: maps(), range(2)))
+    assert len(both[0] | both[1]) == 1
+    assert ProcessObject.GetGlobalDefaultNumberOfThreads() == threads
 
 
 def test_alignment_finds_a_known_turn(template: Template) -> None:

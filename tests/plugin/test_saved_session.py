@@ -33,7 +33,7 @@ def seen(session):
     looks = [
         (
             layer.name, layer.visible, layer.opacity, str(layer.colormap.name)[:9],
-            tuple(getattr(layer, "contrast_limits", ())),
+            tuple(getattr(layer, "contrast_limits", ())), getattr(layer, "contour", None),
         )
         for layer in session.viewer.layers
     ]  # fmt: skip
@@ -58,6 +58,8 @@ def home(tmp_path_factory, tiny_model_path) -> Path:
         session.window(level=60, width=90)
         session.overlay(opacity=0.4)
         session.layers["reconstruction"].colormap = "magma"
+        session.layers["candidates"].contour = 0
+        session.viewer.layers.move(0, 3)  # the scan above some of its results
         session.convention("neurological")
         session.layout("planes")
         session.go_to(1)
@@ -334,9 +336,10 @@ def test_a_mask_is_a_reference_too(study, tmp_path):
         session.detect(scan.source.path, model=model, device="cpu", mask=mask)
         with pytest.raises(SessionError, match=r"\[SES-023\] sub-07_T1w"):
             session.save(path)
-    write_volume(study / "brain_mask.nii.gz", mask)
+    # Neither its name nor its header says that it is a mask.
+    write_volume(study / "gold.nii.gz", mask.with_data(mask.data, is_label=False))
     with headless() as session:
-        labels = session.open(study / "brain_mask.nii.gz")
+        labels = session.open(study / "gold.nii.gz", labels=True)
         session.detect(scan.source.path, model=model, device="cpu", mask=labels)
         session.save(path)
     record = read_session(path)

@@ -107,7 +107,7 @@ class DrawRecord(Record):
 
 
 class LookRecord(Record):
-    """How a layer looks; ``scan`` is empty for draws from the cohort."""
+    """How a layer looks; ``scan`` is empty for draws from the cohort. In order, bottom first."""
 
     scan: Name
     role: Name
@@ -116,6 +116,7 @@ class LookRecord(Record):
     contrast_limits: tuple[float, float] | None = None
     gamma: float | None = None
     colormap: Name | None = None
+    contour: int | None = Field(default=None, ge=0)
 
 
 class CameraRecord(Record):

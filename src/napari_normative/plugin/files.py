@@ -27,10 +27,25 @@ from napari_normative.volume import Volume
 WRITABLE = (".nii.gz", ".nii")
 
 
-def layer_of(volumes: list[Volume], name: str, answers: dict[str, Any] | None = None) -> LayerTuple:
-    """Return the layer of a volume or series that was read, with what the reader was told."""
+def layer_of(
+    volumes: list[Volume],
+    name: str,
+    answers: dict[str, Any] | None = None,
+    labels: bool | None = None,
+) -> LayerTuple:
+    """Return the layer of a volume or series that was read.
+
+    Parameters
+    ----------
+    volumes : list of Volume
+    name : str
+    answers : dict, optional
+        What the reader was told of a doubtful header.
+    labels : bool, optional
+        Whether they are labels; as the file says unless given.
+    """
     told: dict[str, Any] = {"read": answers} if answers else {}
-    if volumes[0].source.is_label and len(volumes) == 1:
+    if len(volumes) == 1 and (volumes[0].source.is_label if labels is None else labels):
         return spec_of(volumes, name, LABELS, provenance=told).as_tuple()
     return spec_of(volumes, name, SCAN, colormap="gray", provenance=told).as_tuple()
 
@@ -44,7 +59,9 @@ _QUESTIONS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
 """Refusals that a person may answer: what can be said, and what it means to the reader."""
 
 
-def open_file(path: str, ask: Ask | None = None, **answers: Any) -> list[LayerTuple]:
+def open_file(
+    path: str, ask: Ask | None = None, *, labels: bool | None = None, **answers: Any
+) -> list[LayerTuple]:
     """Read a file into one layer; a series gets a leading axis to scroll.
 
     Parameters
@@ -52,6 +69,8 @@ def open_file(path: str, ask: Ask | None = None, **answers: Any) -> list[LayerTu
     path : str
     ask : callable of (text, answers), optional
         Puts a question to a person and returns the number of the answer, None for none.
+    labels : bool, optional
+        As for :func:`layer_of`.
     **answers
         What is known before: ``trust`` and ``any_size`` of :func:`read_volume`.
 
@@ -74,7 +93,7 @@ def open_file(path: str, ask: Ask | None = None, **answers: Any) -> list[LayerTu
             chosen |= offered[number][1]
         else:
             volumes = [series.volume(index) for index in range(series.data.shape[-1])]
-            return [layer_of(volumes, series.first.source.name, chosen)]
+            return [layer_of(volumes, series.first.source.name, chosen, labels)]
 
 
 def make_sample_layers(key: str) -> list[LayerTuple]:

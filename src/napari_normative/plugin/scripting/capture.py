@@ -95,7 +95,11 @@ class _Gatherer:
             created_utc=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             versions=versions(),
             scans=tuple(self._scans.values()),
-            looks=tuple(self._look(layer, scan) for layer, scan in self._covered.items()),
+            looks=tuple(
+                self._look(layer, self._covered[layer])
+                for layer in self._layers
+                if layer in self._covered
+            ),
             view=self._view(),
             review=self._review_of,
         )
@@ -243,6 +247,7 @@ class _Gatherer:
             contrast_limits=(float(low), float(high)) if image else None,
             gamma=float(layer.gamma) if image else None,
             colormap=str(layer.colormap.name) if image else None,
+            contour=None if image else int(layer.contour),
         )
 
     def _visible(self, layer: Any) -> bool:

@@ -73,7 +73,7 @@ class Read:
             )
         answers: dict[str, Any] = {} if scan.trust is None else {"trust": scan.trust}
         answers |= {"any_size": True} if scan.any_size else {}
-        (layer,) = open_file(str(place), **answers)
+        (layer,) = open_file(str(place), labels=scan.kind == "labels", **answers)
         return layer
 
     def _model(self, model: ModelRecord) -> str:

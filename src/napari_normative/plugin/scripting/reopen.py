@@ -225,12 +225,16 @@ class _Opening:
     def _restore_looks(self) -> None:
         from napari.utils.colormaps import AVAILABLE_COLORMAPS
 
+        layers = self._session.viewer.layers
         for look in self._record.looks:
             layer = self._places.get((look.scan, look.role))
             if layer is None:
                 self._notes.append(f"The layer {look.role!r} was not made again.")
                 continue
+            layers.move(layers.index(layer), len(layers))  # one after another they are in order
             layer.visible, layer.opacity = look.visible, look.opacity
+            if look.contour is not None:
+                layer.contour = look.contour
             if look.contrast_limits is not None:
                 layer.contrast_limits = look.contrast_limits
             if look.gamma is not None:

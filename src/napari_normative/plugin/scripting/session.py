@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from napari_normative.engine.scans import as_volume
-from napari_normative.layers.spec import LABELS, SCAN, facts_of, origin_of, spec_of
+from napari_normative.layers.spec import LABELS, facts_of, origin_of, spec_of
 from napari_normative.plugin.controllers.base import JobController
 from napari_normative.plugin.controllers.candidates import CandidatesController
 from napari_normative.plugin.controllers.review_files import ReviewFilesController
 from napari_normative.plugin.controllers.samples import SamplesController
-from napari_normative.plugin.files import open_file
+from napari_normative.plugin.files import layer_of, open_file
 from napari_normative.plugin.layers import add_spec
 from napari_normative.plugin.scripting.view import ScriptedView, is_layer
 from napari_normative.plugin.settings import PLUGIN
@@ -70,13 +70,15 @@ class ScriptedSession(ScriptedView):
 
     # ---- scans and results
 
-    def open(self, scan: ScanLike, **answers: Any) -> Layer:
+    def open(self, scan: ScanLike, *, labels: bool | None = None, **answers: Any) -> Layer:
         """Open a scan and choose it; what follows is about it.
 
         Parameters
         ----------
         scan : path, Volume, nibabel image, or (array, affine)
             A series of volumes gets a leading axis; :meth:`detect` then needs ``volume``.
+        labels : bool, optional
+            Whether it is labels; as the file says unless given.
         **answers
             To questions about doubtful headers: ``trust="sform"`` or ``"qform"``,
             ``any_size=True``.
@@ -86,23 +88,18 @@ class ScriptedSession(ScriptedView):
         napari Layer
             An image, or labels for a file of labels.
         """
-        if isinstance(scan, str | Path):
-            from napari.layers import Layer as AnyLayer
+        from napari.layers import Layer as AnyLayer
 
+        if isinstance(scan, str | Path):
             title = f"Open {Path(scan).name}"
             ((data, attributes, kind),) = self.work(
-                title, lambda progress, cancelled: open_file(str(scan), **answers)
+                title, lambda progress, cancelled: open_file(str(scan), labels=labels, **answers)
             )
             layer: Layer = self.viewer.add_layer(AnyLayer.create(data, attributes, kind))
         else:
             volume = as_volume(scan)
-            name, label = volume.source.name, volume.source.is_label
-            spec = (
-                spec_of([volume], name, LABELS)
-                if label
-                else spec_of([volume], name, SCAN, colormap="gray")
-            )
-            layer = add_spec(self.viewer, spec)
+            data, attributes, kind = layer_of([volume], volume.source.name, labels=labels)
+            layer = self.viewer.add_layer(AnyLayer.create(data, attributes, kind))
         self.choose(layer)
         return layer
 
