@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -161,3 +162,9 @@ def test_scans_that_kill_or_never_end_are_set_aside_and_the_others_are_done(
     assert sure == {"poison": 2, "endless": 2}, "nobody else is blamed"
     done = Counter(e["scan"] for e in events(tmp_path / "o") if e["event"] == "done")
     assert done == {f"s{n}": 1 for n in range(SCANS)}
+
+
+def test_a_worker_that_has_no_process_just_now_is_not_taken_for_this_one() -> None:
+    starting = SimpleNamespace(pid=None, auto_restart=True)
+    pools._end(SimpleNamespace(workers={0: starting}))  # to psutil, no number is one's own
+    assert not starting.auto_restart

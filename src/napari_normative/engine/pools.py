@@ -168,8 +168,9 @@ def _end(cluster: LocalCluster) -> None:
     """End the worker processes at once: what is done is on disk."""
     for nanny in list(cluster.workers.values()):
         nanny.auto_restart = False
-        with suppress(psutil.Error, TypeError):
-            psutil.Process(nanny.pid).kill()
+        if nanny.pid is not None:  # no process just now; to psutil that would be this one
+            with suppress(psutil.Error):
+                psutil.Process(nanny.pid).kill()
 
 
 @contextmanager
