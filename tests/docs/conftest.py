@@ -11,4 +11,9 @@ from napari_normative.plugin.jobs import ThreadRunner
 @pytest.fixture(autouse=True)
 def engine(monkeypatch):
     """Heavy work of the window runs in a thread: torch is loaded once for all pages."""
-    monkeypatch.setattr(session, "runners_for", lambda viewer: (ThreadRunner(), ThreadRunner()))
+    usual = session.runners_for
+
+    def runners(viewer):
+        return (ThreadRunner(), ThreadRunner()) if hasattr(viewer, "window") else usual(viewer)
+
+    monkeypatch.setattr(session, "runners_for", runners)
