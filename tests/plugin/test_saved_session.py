@@ -68,8 +68,18 @@ def home(tmp_path_factory, tiny_model_path) -> Path:
     return home
 
 
+@pytest.fixture(scope="module")
+def plain(home) -> Path:
+    """In the same folder a session of one detection, which opens in half a second."""
+    with headless() as session:
+        session.detect(
+            home / "scans" / "sub-07_T1w.nii.gz", model=home / "tiny.safetensors", device="cpu"
+        )
+        return session.save(home / "plain.session.json")
+
+
 @pytest.fixture
-def study(home, tmp_path) -> Path:
+def study(home, plain, tmp_path) -> Path:
     """A copy in another place, to be changed."""
     shutil.copytree(home, tmp_path / "elsewhere")
     return tmp_path / "elsewhere"
@@ -115,7 +125,7 @@ def test_it_holds_no_voxel_and_no_path_of_the_machine(home):
 
 
 def test_what_is_hidden_for_a_moment_is_not_hidden_for_good(study):
-    path = study / "morning.session.json"
+    path = study / "plain.session.json"
 
     def visible(session):
         return {role: layer.visible for role, layer in session.layers.items()}
@@ -139,7 +149,7 @@ def test_what_is_hidden_for_a_moment_is_not_hidden_for_good(study):
 
 
 def test_other_values_within_rounding_are_said_to_be_that(study):
-    path = study / "morning.session.json"
+    path = study / "plain.session.json"
     content = json.loads(path.read_text())
     results = content["detections"][0]["results"]
     results["sha256"]["anomaly z"] = "0" * 64
@@ -175,11 +185,11 @@ def test_what_differs_is_said(home, change_results, said):
 
 
 def test_another_model_is_refused_unless_said(study):
-    path, model = study / "morning.session.json", study / "tiny.safetensors"
+    path, model = study / "plain.session.json", study / "tiny.safetensors"
     other = NormativeModel.load(model)
     other.card = other.card.model_copy(update={"title": "Another"})
     other.save(model)
-    with pytest.raises(SessionError, match=r"\[SES-032\] morning\.session\.json: the model"):
+    with pytest.raises(SessionError, match=r"\[SES-032\] plain\.session\.json: the model"):
         headless(path)
     with headless(path, any_model=True) as session:
         assert session.reopened.equal  # its weights are those of the other
@@ -197,7 +207,7 @@ def refused(path, code, **options):
 
 
 def test_a_missing_scan_is_named_and_looked_for_elsewhere(study, tmp_path):
-    path, there = study / "morning.session.json", tmp_path / "archive"
+    path, there = study / "plain.session.json", tmp_path / "archive"
     shutil.move(study / "scans", there)
     said = refused(path, "SES-030")
     assert "sub-07_T1w.nii.gz is not there" in said and str(tmp_path) not in said
@@ -218,7 +228,7 @@ def test_a_missing_model_is_named(study):
 
 
 def test_a_run_that_fails_leaves_an_empty_viewer(study):
-    path = study / "morning.session.json"
+    path = study / "plain.session.json"
     content = json.loads(path.read_text())
     content["detections"][0]["threshold_z"] = 500.0
     said = refused(change(path, detections=content["detections"]), "SES-001")
@@ -284,7 +294,7 @@ def test_a_damaged_file_is_read_as_it_was_or_refused(home, tmp_path, data):
 
 
 def test_edited_candidates_are_never_lost_in_silence(study):
-    with headless(study / "morning.session.json") as session:
+    with headless(study / "plain.session.json") as session:
         session.layers["candidates"].data[0, 0, 0] = 9
         session.viewer.add_points(np.zeros((1, 3)), name="my points")
         with pytest.raises(SessionError, match=r"\[SES-020\] .*candidates, my points\."):
@@ -298,7 +308,7 @@ def test_edited_candidates_are_never_lost_in_silence(study):
 
 
 def test_edited_labels_come_back_once_they_are_in_a_file(study):
-    with headless(study / "morning.session.json") as session:
+    with headless(study / "plain.session.json") as session:
         layer = session.layers["candidates"]
         layer.data[0, 0, 0] = 9
         edited = volume_of(snapshot(layer))
