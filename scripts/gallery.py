@@ -87,7 +87,7 @@ def entry(example: Path) -> str:
     files = ", ".join(f"`{name}`" for name in makes)
     source = f'--8<-- "examples/{example.name}"'
     lines += [f"Makes {files}.", "", f'??? example "examples/{example.name}"', ""]
-    lines += ["    ```python", f"    {source}", "    ```", ""]
+    lines += ["    ``` { .python }", f"    {source}", "    ```", ""]
     return "\n".join(lines)
 
 
