@@ -21,7 +21,7 @@ demo: setup ## open napari on a sample scan with its anomaly maps (screenshots w
 	$(BIN)/napari-normative demo --out demo-output
 
 test: setup ## the test suite without the slow part
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow" -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: setup ## the tests that take minutes
 	$(PYTEST) -m slow

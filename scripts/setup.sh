@@ -8,7 +8,7 @@
 # decide where packages come from. --dry-run prints the commands instead of running them.
 #
 #   PYTHON=python3.12   the interpreter to build the environment with
-#   EXTRAS=gui,demo     the extras to install (default: all,test,dev)
+#   EXTRAS=gui,demo     the extras to install (default: all,test,dev,docs)
 set -eu
 
 # What Qt and OpenGL need to open a window, and what a virtual display needs on top.
@@ -22,7 +22,7 @@ if [ "${1:-}" = "--dry-run" ]; then
     shift
 fi
 venv=${1:-.venv}
-extras=${EXTRAS:-all,test,dev}
+extras=${EXTRAS:-all,test,dev,docs}
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 cd "$root"
 

@@ -15,15 +15,8 @@ from napari_normative.io import samples
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("[0-9]*.py"))
 WINDOWS = {"04_window_and_pictures", "13_in_a_notebook"}
-SLOW = {
-    "03_nibabel_and_arrays",  # test_public_api
-    "04_window_and_pictures",  # five pictures of 1 mm voxels: test_scripted_session, test_demo
-    "10_saved_session",  # test_saved_session
-    "11_train_a_small_model",
-    "12_evaluate",
-    "13_in_a_notebook",  # test_notebook
-}
-"""With the tests that do the same on small volumes, where there are."""
+SLOW = {"11_train_a_small_model", "12_evaluate"}
+"""Minutes; the tutorial *A model of your own* and the examples of the reference do the same."""
 MODEL = "brain-t1"
 
 

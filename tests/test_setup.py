@@ -64,7 +64,7 @@ def test_root_on_a_bare_debian_gets_libraries_environment_and_package(tmp_path: 
     assert "--no-install-recommends" in install
     assert {"libegl1", "xvfb", "libxcb-cursor0", "libxkbcommon-x11-0"} <= set(install.split())
     assert venv == f"python3 -m venv {tmp_path}/env"
-    assert pip.endswith("-e .[all,test,dev]")
+    assert pip.endswith("-e .[all,test,dev,docs]")
 
 
 def test_only_what_is_missing_is_installed(tmp_path: Path) -> None:
