@@ -26,7 +26,7 @@ with claimed_shard(Path(sys.argv[1]), Shard(int(sys.argv[2]), int(sys.argv[3])))
 def write(folder: Path, *events: tuple[str, str], shard: Shard = WHOLE) -> None:
     with ManifestWriter(folder, shard) as writer:
         for kind, scan in events:
-            writer.add(kind, scan=scan, terms="t", figures={"of": scan}, sure=True)
+            writer.add(kind, scan=scan, terms="t", figures={"of": scan})
 
 
 def test_the_last_word_counts_and_figures_are_those_of_that_event(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_attempts_that_ended_their_process_are_counted_until_the_scan_is_settled
     write(tmp_path, ("quarantined", "a"))
     assert Manifest(tmp_path).entry("a").lost == 0
     with ManifestWriter(tmp_path, Shard()) as writer:
-        writer.add("lost", scan="a", sure=False)
+        writer.add("lost", among=["a", "b"])
     assert Manifest(tmp_path).entry("a").lost == 0, "another scan may have been at fault"
 
 

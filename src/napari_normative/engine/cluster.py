@@ -169,7 +169,8 @@ def _pool(
     workers = max(1, min(workers, len(run.todo)))
     if not run.todo or (workers == 1 and not timeout_s):
         return nullcontext(ThisProcess(run.begin)), 1
-    threads = max(1, cores // workers)
+    chosen = os.environ.get("OMP_NUM_THREADS", "")
+    threads = int(chosen) if chosen.isdigit() else max(1, cores // workers)
     return local_pool(workers, threads=threads, devices=gpus, dashboard=dashboard), workers
 
 

@@ -164,18 +164,12 @@ class Run:
         """Let the pool work, write down what becomes of the scans, and yield it."""
         yield from self._outcomes
         in_a_row = 0
-        for job, got in pool.work(self.todo):
+        for got in pool.work(self.todo):
             self._now = ""
             if isinstance(got, Lost):
-                self._deaths += 1
-                self._lost[job.name] += got.sure
-                self.writer.add("lost", scan=job.name, reason=got.reason, sure=got.sure)
-                if self._lost[job.name] > self._retries:
-                    yield self._quarantine(job, got.reason)
-                else:
-                    self.todo.append(replace(job, alone=True))
+                yield from self._lose(got)
                 continue
-            outcome = self._end(job, got)
+            outcome = self._end(*got)
             yield outcome
             in_a_row = in_a_row + 1 if outcome.state == "failed" else 0
             if in_a_row == IN_A_ROW:
@@ -185,6 +179,21 @@ class Run:
                     "Mend what the last line says, then give the same command again.",
                     consequence="The run was stopped; what is done stays.",
                 )
+
+    def _lose(self, got: Lost) -> Iterator[ScanOutcome]:
+        """Blame a scan whose worker died; where it may have been another, try each alone."""
+        self._deaths += 1
+        if len(got.jobs) > 1:
+            self.writer.add("lost", among=[job.name for job in got.jobs], reason=got.reason)
+            self.todo.extendleft(replace(job, alone=True) for job in got.jobs)
+            return
+        (job,) = got.jobs
+        self._lost[job.name] += 1
+        self.writer.add("lost", scan=job.name, reason=got.reason)
+        if self._lost[job.name] > self._retries:
+            yield self._quarantine(job, got.reason)
+        else:
+            self.todo.append(replace(job, alone=True))
 
     def begin(self, name: str) -> None:
         """Write down that this process begins with a scan: its death would say nothing."""

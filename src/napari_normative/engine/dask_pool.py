@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 AHEAD = 2
-"""Scans that a worker has at a time: one at work and the next, so that it need not wait."""
+"""Shares that a worker has at a time: one at work and the next, so that it need not wait."""
+
+SHARE_S, MOST_SHARED = 1.0, 16
+"""A share is one scan, or, of tiny ones, as many as take so long: to be told of each costs the
+scheduler ten milliseconds."""
 
 STILLBORN = 5
 """So many workers that die before their first scan, one after another, end a run."""
@@ -30,38 +34,38 @@ _FETCH_S = 10.0
 
 @dataclass(frozen=True)
 class Lost:
-    """The process that worked on a scan died.
+    """A process died.
 
     Attributes
     ----------
+    jobs : list of Job
+        What it may have been at work on. Where there is one, it was this one for certain; else
+        they shall be tried alone.
     reason : str
-    sure : bool
-        Whether it was at work on this scan: with another one behind it, it may have just begun
-        with that and died before the end of this one was heard of.
     """
 
+    jobs: list[Job]
     reason: str
-    sure: bool
 
 
 @dataclass(eq=False)
 class _Worker:
-    """A process of the cluster; ``since`` it works on the first of its scans."""
+    """A process of the cluster; ``since`` it works on the first of its shares."""
 
     address: str
     loading: Future
     device: str = ""
     ready: bool = False
-    scans: list[tuple[Job, Future]] = field(default_factory=list)
+    shares: list[tuple[list[Job], Future]] = field(default_factory=list)
     since: float = 0.0
 
 
 class DaskPool:
     """Gives scans to the workers of a dask cluster, and learns which died with what.
 
-    Before its first scan a worker loads what all scans need. Then it has at most two scans, sent
-    to it by name and worked on in turn: when it dies, both wait again, each to have a worker for
-    itself, so that in the end the right one is blamed. dask's own way would blame both.
+    Before its first scan a worker loads what all scans need. Then it has at most two shares, sent
+    to it by name and worked on in turn. When it dies, each of its scans has a worker for itself the
+    next time, so that in the end the right one is blamed. dask's own way would blame all.
 
     Parameters
     ----------
@@ -91,9 +95,10 @@ class DaskPool:
         self._looked_s = 0.0
         self._seen_s = time.monotonic()
         self._keys = self._stillborn = 0
+        self._pace_s = SHARE_S
 
-    def work(self, todo: deque[Job]) -> Iterator[tuple[Job, ScanResult | Lost]]:
-        """Yield what becomes of the jobs, in the order in which they end.
+    def work(self, todo: deque[Job]) -> Iterator[tuple[Job, ScanResult] | Lost]:
+        """Yield what becomes of the jobs, in the order in which they end; of lost ones just that.
 
         Raises
         ------
@@ -101,7 +106,7 @@ class DaskPool:
             ``CLU-003`` the scheduler is lost, ``CLU-005`` a worker cannot run the program,
             ``CLU-006`` no worker of this machine lives.
         """
-        while todo or any(worker.scans for worker in self._workers.values()):
+        while todo or any(worker.shares for worker in self._workers.values()):
             if time.monotonic() - self._looked_s > _LOOK_S:
                 yield from self._look(todo)
             self._hand_out(todo)
@@ -111,8 +116,8 @@ class DaskPool:
                 continue
             if future is worker.loading:
                 self._loaded(worker)
-            elif any(future is held for _, held in worker.scans):
-                yield from self._take(worker, future, todo)
+            elif any(future is held for _, held in worker.shares):
+                yield from self._take(worker, future)
 
     def _hand_out(self, todo: deque[Job]) -> None:
         ready = [worker for worker in self._workers.values() if worker.ready]
@@ -122,16 +127,26 @@ class DaskPool:
             for worker in ready:
                 if not todo:
                     return
-                alone = depth and (worker.scans[0][0].alone or todo[0].alone)
-                if len(worker.scans) == depth and not alone:
-                    self._give(worker, todo.popleft())
+                alone = depth and (worker.shares[0][0][0].alone or todo[0].alone)
+                if len(worker.shares) == depth and not alone:
+                    self._give(worker, self._share(todo, len(ready)))
 
-    def _give(self, worker: _Worker, job: Job) -> None:
+    def _share(self, todo: deque[Job], workers: int) -> list[Job]:
+        """Take the next jobs for one worker; never one beside another that is to be alone."""
+        jobs = [todo.popleft()]
+        most = min(MOST_SHARED, int(SHARE_S / self._pace_s), len(todo) // (AHEAD * workers))
+        if jobs[0].alone or jobs[0].timeout_s:  # a time limit is for one
+            return jobs
+        while len(jobs) < most and not todo[0].alone:
+            jobs.append(todo.popleft())
+        return jobs
+
+    def _give(self, worker: _Worker, jobs: list[Job]) -> None:
         if worker.device:
-            job = dataclasses.replace(job, device=worker.device)
-        future = self._submit(worker.address, process, job)
-        worker.since = worker.since if worker.scans else time.monotonic()
-        worker.scans.append((job, future))
+            jobs = [dataclasses.replace(job, device=worker.device) for job in jobs]
+        future = self._submit(worker.address, process, jobs)
+        worker.since = worker.since if worker.shares else time.monotonic()
+        worker.shares.append((jobs, future))
         future.add_done_callback(lambda done: self._finished.put((worker, future)))
 
     def _submit(self, address: str, task: Any, *arguments: Any) -> Future:
@@ -154,17 +169,17 @@ class DaskPool:
         if self._stillborn == STILLBORN:
             raise _unfit("it dies while it loads program and model")
 
-    def _take(
-        self, worker: _Worker, future: Future, todo: deque[Job]
-    ) -> Iterator[tuple[Job, ScanResult | Lost]]:
-        done, result = self._result(future)
+    def _take(self, worker: _Worker, future: Future) -> Iterator[tuple[Job, ScanResult] | Lost]:
+        done, results = self._result(future)
         if not done:
-            yield from self._bury(worker, todo)
+            yield self._bury(worker)
             return
-        job = next(job for job, held in worker.scans if held is future)
-        worker.scans = [pair for pair in worker.scans if pair[1] is not future]
-        worker.since = time.monotonic()
-        yield job, result
+        jobs = next(jobs for jobs, held in worker.shares if held is future)
+        worker.shares = [share for share in worker.shares if share[1] is not future]
+        now = time.monotonic()
+        self._pace_s += ((now - worker.since) / len(jobs) - self._pace_s) / 8
+        worker.since = now
+        yield from zip(jobs, results, strict=True)
 
     def _result(self, future: Future) -> tuple[bool, Any]:
         """Return whether a task ended, and with what; not so where its worker died."""
@@ -180,20 +195,19 @@ class DaskPool:
         except Exception:  # noqa: BLE001 - the worker died before it handed the result over
             return False, None
 
-    def _bury(self, worker: _Worker, todo: deque[Job]) -> Iterator[tuple[Job, Lost]]:
-        """Give up a dead worker: the scan at work is lost, the next one waits again."""
+    def _bury(self, worker: _Worker) -> Lost:
+        """Give up a dead worker."""
         self._workers.pop(worker.address, None)
-        (job, _), *waiting = worker.scans
-        for _, future in worker.scans:
+        jobs = [job for share, _ in worker.shares for job in share]
+        for _, future in worker.shares:
             future.cancel()
-        worker.scans = []
-        todo.extendleft(dataclasses.replace(other, alone=True) for other, _ in waiting)
-        if job.timeout_s and time.monotonic() - worker.since > 0.9 * job.timeout_s:
-            yield job, Lost(f"it took longer than {job.timeout_s:g} s", sure=True)
-        else:
-            yield job, Lost("its worker died", sure=not waiting)
+        worker.shares = []
+        limit = jobs[0].timeout_s
+        if limit and time.monotonic() - worker.since > 0.9 * limit:
+            return Lost(jobs, f"it took longer than {limit:g} s")
+        return Lost(jobs, "its worker died")
 
-    def _look(self, todo: deque[Job]) -> Iterator[tuple[Job, Lost]]:
+    def _look(self, todo: deque[Job]) -> Iterator[Lost]:
         """See which workers there are: welcome new ones, bury those that went without a word."""
         try:
             ask = self._client.scheduler.identity
@@ -207,10 +221,10 @@ class DaskPool:
         elif self._local and self._looked_s - self._seen_s > _PATIENCE_S:
             raise no_workers()
         for worker in [w for a, w in self._workers.items() if a not in present]:
-            if not worker.scans:
+            if not worker.shares:
                 del self._workers[worker.address]
-            elif any(future.status == "pending" for _, future in worker.scans):
-                yield from self._bury(worker, todo)
+            elif any(future.status == "pending" for _, future in worker.shares):
+                yield self._bury(worker)
         for address in present.keys() - self._workers.keys() if todo else ():
             self._welcome(address, present[address], todo[0].terms)
 

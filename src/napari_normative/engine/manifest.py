@@ -128,7 +128,7 @@ class Manifest:
         elif kind == "stopped":
             entry.open = False
         elif kind == "lost":
-            entry.lost, entry.open = entry.lost + bool(event.get("sure")), False
+            entry.lost, entry.open = entry.lost + 1, False
 
 
 class ManifestWriter:

@@ -31,8 +31,8 @@ class Pool(Protocol):
 
     dashboard: str
 
-    def work(self, todo: deque[Job]) -> Iterator[tuple[Job, ScanResult | Lost]]:
-        """Yield what becomes of the jobs; more may be appended meanwhile."""
+    def work(self, todo: deque[Job]) -> Iterator[tuple[Job, ScanResult] | Lost]:
+        """Yield what becomes of the jobs; more may be put in meanwhile."""
 
 
 class ThisProcess:
@@ -49,12 +49,12 @@ class ThisProcess:
     def __init__(self, begin: Callable[[str], None]) -> None:
         self._begin = begin
 
-    def work(self, todo: deque[Job]) -> Iterator[tuple[Job, ScanResult | Lost]]:
+    def work(self, todo: deque[Job]) -> Iterator[tuple[Job, ScanResult] | Lost]:
         """Yield what becomes of the jobs."""
         while todo:
             job = todo.popleft()
             self._begin(job.name)
-            yield job, process(job)
+            yield job, process([job])[0]
 
 
 @contextmanager
@@ -82,7 +82,6 @@ def local_pool(
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),
-        "MALLOC_TRIM_THRESHOLD_": "65536",
         "DASK_LOGGING__DISTRIBUTED": "critical",
     }
     settings: dict[str, object] = {

@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,13 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from napari_normative import __version__
 from napari_normative.engine.result_place import ResultPlace
-from napari_normative.errors import (
-    CancelledError,
-    DeviceError,
-    ModelFileError,
-    NormativeError,
-    OutputError,
-)
+from napari_normative.errors import DeviceError, ModelFileError, NormativeError, OutputError
 from napari_normative.io.digest import file_digest, file_stamp
 from napari_normative.io.nifti import read_volume
 from napari_normative.io.transforms import Trust
@@ -99,7 +93,7 @@ class Job:
     timeout_s : float
         After this time the process ends itself; 0 never.
     alone : bool
-        Its worker died before: it has the next one for itself.
+        It is to have a worker for itself, because one died that may have been at work on it.
     """
 
     name: str
@@ -168,21 +162,23 @@ def make_ready(terms: Terms, threads: int) -> str:
     return ""
 
 
-def process(job: Job) -> ScanResult:
-    """Compare a scan with the model unless its results are there; never raises for a scan."""
+def process(jobs: Sequence[Job]) -> list[ScanResult]:
+    """Compare scans with the model unless their results are there; never raises for a scan."""
     with _ONE_AT_A_TIME:
-        model = model_of(job.terms.model, job.terms.model_digest)
-        stamp = file_stamp(Path(job.path))
-        try:
-            with _time_limit(job.timeout_s):
-                result = _work(job, model)
-        except CancelledError:
-            raise
-        except (OutputError, DeviceError, MemoryError) as error:
-            result = ScanResult("failed", sentence(error, job.name))
-        except Exception as error:  # noqa: BLE001 - one bad scan must not stop the others
-            result = ScanResult("refused", sentence(error, job.name))
-        return dataclasses.replace(result, stamp=stamp)
+        return [_process(job) for job in jobs]
+
+
+def _process(job: Job) -> ScanResult:
+    model = model_of(job.terms.model, job.terms.model_digest)
+    stamp = file_stamp(Path(job.path))
+    try:
+        with _time_limit(job.timeout_s):
+            result = _work(job, model)
+    except (OutputError, DeviceError, MemoryError) as error:
+        result = ScanResult("failed", sentence(error, job.name))
+    except Exception as error:  # noqa: BLE001 - one bad scan must not stop the others
+        result = ScanResult("refused", sentence(error, job.name))
+    return dataclasses.replace(result, stamp=stamp)
 
 
 @functools.lru_cache(maxsize=1)
