@@ -43,7 +43,7 @@ sys.addaudithook(hook)
 """
 """Imported by Python in every worker: files whose reading kills, or takes for ever."""
 
-SCANS = 6
+SCANS = 12
 
 CLUSTER = """
 import time
