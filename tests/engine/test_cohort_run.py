@@ -185,6 +185,13 @@ def test_only_what_changed_is_done_anew_and_it_is_said(
     told = Told(tiny_model_path, source, out)
     computed = {name: o.anew for name, o in told.outcomes.items() if o.computed}
     assert computed == {"sub-0_T1w": "", "sub-1_T1w": "another scan", "broken": ""}
+    scans = out / "scans"
+    shutil.rmtree(scans / "sub-2_T1w")
+    shutil.copytree(scans / "sub-1_T1w", scans / "sub-2_T1w")  # the name alone is no evidence
+    told = Told(tiny_model_path, source, out)
+    assert {n: (o.computed, o.anew) for n, o in told.outcomes.items()} == {
+        "sub-2_T1w": (True, "another scan")
+    }
     told = Told(tiny_model_path, source, out, samples=1)
     assert {o.anew for o in told.outcomes.values()} == {"other options"}
     assert len(told.outcomes) == 4

@@ -43,7 +43,7 @@ sys.addaudithook(hook)
 """
 """Imported by Python in every worker: files whose reading kills, or takes for ever."""
 
-SCANS = 6
+SCANS = 12
 
 CLUSTER = """
 import time
@@ -169,3 +169,12 @@ def test_a_worker_that_has_no_process_just_now_is_not_taken_for_this_one() -> No
     starting = SimpleNamespace(pid=None, auto_restart=True)
     pools._end(SimpleNamespace(workers={0: starting}))  # to psutil, no number is one's own
     assert not starting.auto_restart
+
+
+def test_the_recipe_for_slurm_asks_for_what_it_says() -> None:
+    pytest.importorskip("dask_jobqueue")
+    guide = (Path(__file__).parents[2] / "docs" / "how-to" / "cohort.md").read_text("utf-8")
+    code = guide.split("```python\n")[1].split("    cluster.adapt")[0]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for wanted in ("--cpus-per-task=4", "--mem=8G", "-t 04:00:00", "--nthreads 4", "--nanny"):
+        assert wanted in done.stdout
