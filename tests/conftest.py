@@ -39,6 +39,14 @@ def fresh_settings(tmp_path, monkeypatch):
         settings._clear_plugin_settings_cache()
 
 
+@pytest.fixture(autouse=True)
+def same_threads():
+    """numba, once napari shows labels, gives torch its own number of threads: take that back."""
+    yield
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The real volumes beside the project."""
