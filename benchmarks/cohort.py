@@ -1,6 +1,6 @@
 """A cohort of 2,000 small volumes on four workers, while workers are killed from outside.
 
-    OMP_NUM_THREADS=1 python benchmarks/cohort.py [--scans 2000] [--out results.md]
+    OMP_NUM_THREADS=1 python benchmarks/cohort.py [--scans 2000] [--part faults] [--out FOLDER]
 
 Makes phantoms and a small model in seconds (no alignment, so that a scan takes about a tenth of
 a second of computing), then runs the command as people do and looks at it from outside:
@@ -50,8 +50,8 @@ SPACING_MM = 3.2
 
 TAKEN_AWAY = 25
 TURNS = 3
-READY_BYTES = 250 << 20
-"""A worker with so much memory has loaded torch and its model."""
+READY_BYTES = 400 << 20
+"""A worker with so much memory has loaded torch and its model and begun with scans."""
 RUN = "from napari_normative.cli import main; main()"
 
 
@@ -273,18 +273,17 @@ def without_kills(model: Path, source: Path, scratch: Path) -> tuple[list[str], 
     """Compare throughput in turns; watch memory in the turns of `cohort`."""
     files = sorted(source.rglob("*.nii.gz"))
     rows, ratios, growth = [], [], []
-    share = len(files) // TURNS
+    folder = scratch / "quarters"
+    for n, path in enumerate(files):
+        target = folder / str(n % WORKERS) / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.link(path, target)
     for turn in range(TURNS):
-        part = files[turn * share : (turn + 1) * share]
-        folder = scratch / f"turn-{turn}"
-        for n, path in enumerate(part):
-            target = folder / str(n % WORKERS) / path.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.link(path, target)
         made: dict[str, Ended] = {}
         order = ("cohort", "detect") if turn % 2 == 0 else ("detect", "cohort")
         for kind in order:
-            out = scratch / f"{kind}-{turn}"
+            out = scratch / "results"
+            shutil.rmtree(out, ignore_errors=True)
             if kind == "cohort":
                 made[kind] = wait(
                     start("cohort", folder, "--out", out, "--model", model, "--device", "cpu",
@@ -298,9 +297,9 @@ def without_kills(model: Path, source: Path, scratch: Path) -> tuple[list[str], 
         a, b = made["cohort"], made["detect"]
         ratios.append((b.wall_s / a.wall_s, b.cpu_s / a.cpu_s))
         rows.append(
-            f"| {turn + 1}: {order[0]} first | {len(part) / a.wall_s:.2f} | "
-            f"{len(part) / b.wall_s:.2f} | {ratios[-1][0]:.2f} | "
-            f"{1000 * a.cpu_s / len(part):.0f} | {1000 * b.cpu_s / len(part):.0f} | "
+            f"| {turn + 1}: {order[0]} first | {len(files) / a.wall_s:.2f} | "
+            f"{len(files) / b.wall_s:.2f} | {ratios[-1][0]:.2f} | "
+            f"{1000 * a.cpu_s / len(files):.0f} | {1000 * b.cpu_s / len(files):.0f} | "
             f"{ratios[-1][1]:.2f} |"
         )
         growth.append(a.memory)
@@ -327,61 +326,71 @@ def memory_rows(seen: list[tuple[float, int, float]]) -> list[str]:
     return rows
 
 
+def faults_page(model: Path, source: Path, corrupt: set[str], scratch: Path) -> list[str]:
+    """Run with kills and corrupt files; return the page."""
+    return ["", *with_kills(model, source, corrupt, scratch / "out")]
+
+
+def throughput_page(model: Path, source: Path, corrupt: set[str], scratch: Path) -> list[str]:
+    """Run without kills; return the page."""
+    rows, memory = without_kills(model, source, scratch)
+    return [
+        "",
+        f"`cohort` with {WORKERS} workers, and {WORKERS} independent processes that each run "
+        "`detect` in a plain loop over a quarter of the same scans; in turns, start-up "
+        "included. CPU: of all processes, the scheduler's among them.",
+        "",
+        "| turn | cohort, scans/s | detect, scans/s | ratio | cohort, CPU ms a scan | "
+        "detect, CPU ms a scan | ratio |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+        *rows,
+        "",
+        "Own memory (USS) in the last turn of `cohort`, mean of ten seconds.",
+        "",
+        "| process | after a third, MiB | at the end, MiB | growth |",
+        "|---|---:|---:|---:|",
+        *memory,
+    ]
+
+
+PARTS = {
+    "faults": ("with kills and corrupt files", faults_page),
+    "throughput": ("beside single processes", throughput_page),
+}
+
+
 def main() -> None:
     """Make, run, measure, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--scans", type=int, default=2000)
+    parser.add_argument("--part", choices=PARTS, action="append", help="both unless given")
     parser.add_argument("--folder", type=Path, help="where the work is done")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="folder for cohort-PART.md")
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    load = [os.getloadavg()[0]]
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         scratch = Path(name)
         model, source, corrupt = make(scratch, options.scans)
-        first = with_kills(model, source, corrupt, scratch / "out")
-        load.append(os.getloadavg()[0])
-        rows, memory = without_kills(model, source, scratch)
-        load.append(os.getloadavg()[0])
-    loads = ", ".join(f"{value:.1f}" for value in load)
-    text = "\n".join(
-        [
-            f"# {options.scans:,} small volumes, {WORKERS} workers",
-            "",
-            f"Machine: {platform.machine()}, {os.cpu_count()} cores; Python "
-            f"{platform.python_version()}. Load average at the start, after the first part and at "
-            f"the end: {loads}: others were at work on the same cores. All processes had nice "
-            f"{os.nice(0)} and one thread each.",
-            "",
-            "## With kills and corrupt files",
-            "",
-            *first,
-            "",
-            "## Throughput beside single processes",
-            "",
-            f"`cohort` with {WORKERS} workers, and {WORKERS} independent processes that each run "
-            "`detect` in a plain loop over a quarter of the same scans; in turns, start-up "
-            "included. CPU: of all processes, the scheduler's among them.",
-            "",
-            "| turn | cohort, scans/s | detect, scans/s | ratio | cohort, CPU ms a scan | "
-            "detect, CPU ms a scan | ratio |",
-            "|---|---:|---:|---:|---:|---:|---:|",
-            *rows,
-            "",
-            "## Memory",
-            "",
-            "Own memory (USS) in the last turn of `cohort`, mean of ten seconds.",
-            "",
-            "| process | after a third, MiB | at the end, MiB | growth |",
-            "|---|---:|---:|---:|",
-            *memory,
-            "",
-            "Written by `benchmarks/cohort.py`.",
-        ]
-    )
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n")
+        for part in options.part or PARTS:
+            title, page = PARTS[part]
+            load = os.getloadavg()[0]
+            body = page(model, source, corrupt, scratch)
+            text = "\n".join(
+                [
+                    f"# {options.scans:,} small volumes, {WORKERS} workers, {title}",
+                    "",
+                    f"Machine: {platform.machine()}, {os.cpu_count()} cores; Python "
+                    f"{platform.python_version()}. Load average at the start {load:.1f}, at the "
+                    f"end {os.getloadavg()[0]:.1f}. All processes had nice {os.nice(0)} and one "
+                    "thread each.",
+                    *body,
+                    "",
+                    f"Written by `benchmarks/cohort.py --part {part}`.",
+                ]
+            )
+            print(text, flush=True)
+            if options.out:
+                (options.out / f"cohort-{part}.md").write_text(text + "\n")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import time
 
 import numpy as np
 import pytest
@@ -304,40 +303,17 @@ def test_the_window_may_be_closed_by_hand(make_napari_viewer, qtbot):
     assert controller.board.models == []
 
 
-def test_switching_and_new_layers_are_fast(results, qtbot, capsys):
+def test_a_hidden_layer_costs_the_panes_nothing(results, qtbot):
     window, controller = results
-    spent = {}
-    for layout in (*PANES, "axial"):
-        wall, cpu = time.perf_counter(), time.process_time()
-        controller.state.layout = layout
-        spent[layout] = (time.perf_counter() - wall, time.process_time() - cpu)
-        settle(qtbot, controller)
     controller.state.layout = "planes+3d"
     settle(qtbot, controller)
-    data = window.layers["phantom-3"].data
-    costs = {}
+    layer = window.layers["phantom-3"]
     for visible in (False, True):
-        turns = []
-        cpu = time.process_time()
-        layer = window.layers["phantom-3"]
         window.add_image(
-            data, visible=visible, scale=layer.scale, translate=layer.translate,
+            layer.data, visible=visible, scale=layer.scale, translate=layer.translate,
             units=layer.units, axis_labels=layer.axis_labels, contrast_limits=(0, 100),
         )  # fmt: skip
-        added = time.process_time() - cpu
-        waiting = controller.board._area._waiting
-        if not visible:
-            assert not waiting  # hidden layers cost the panes nothing
-        while waiting:
-            cpu = time.process_time()
-            controller.board._area._take()
-            turns.append(time.process_time() - cpu)
-        costs[visible] = (added, turns)
-    with capsys.disabled():
-        told = ", ".join(f"{k} {w:.2f} s (cpu {c:.2f})" for k, (w, c) in spent.items())
-        turns = ", ".join(f"{1000 * t:.0f}" for t in costs[True][1])
-        print(f"\n[measured] {told}; a shown layer: ms of cpu per turn {turns}")
-    assert max(cpu for _, cpu in spent.values()) < 1.5
+        assert bool(controller.board._area._waiting) == visible
 
 
 def test_the_row_shows_and_asks(results, qtbot):

@@ -53,7 +53,7 @@ def demo(
     with contextlib.nullcontext(None) if window else virtual_display() as environment:
         if not window:
             program += ["--out", str(out)]
-        child = subprocess.Popen(
+        with subprocess.Popen(
             program,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -61,12 +61,11 @@ def demo(
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-        )
-        try:
-            failure = _repeat(child, quiet or as_json)
-        finally:
-            child.terminate()
-            child.wait()
+        ) as child:
+            try:
+                failure = _repeat(child, quiet or as_json)
+            finally:
+                child.terminate()
     printer = Printer(context, quiet=quiet, as_json=as_json)
     if child.returncode:
         printer.failure(failure or f"The window ended with status {child.returncode}.")

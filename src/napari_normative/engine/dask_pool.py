@@ -24,7 +24,7 @@ SHARE_S, MOST_SHARED = 1.0, 16
 scheduler ten milliseconds."""
 
 STILLBORN = 5
-"""So many workers that die before their first scan, one after another, end a run."""
+"""So many workers that die before their first scan, while none does any, end a run."""
 
 _LOOK_S = 0.5
 _PATIENCE_S = 120.0
@@ -174,6 +174,7 @@ class DaskPool:
         if not done:
             yield self._bury(worker)
             return
+        self._stillborn = 0
         jobs = next(jobs for jobs, held in worker.shares if held is future)
         worker.shares = [share for share in worker.shares if share[1] is not future]
         now = time.monotonic()

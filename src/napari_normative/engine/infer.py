@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
+import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -298,8 +301,9 @@ def on_device(work: Any, model: NormativeModel, request: str) -> tuple[Any, Devi
 
 def versions() -> dict[str, str]:
     """Return the versions of what computes."""
-    import platform
-    from importlib import metadata
-
     names = ("napari-normative", "torch", "numpy", "scipy", "SimpleITK", "nibabel", "scikit-image")
-    return {"python": platform.python_version(), **{n: metadata.version(n) for n in names}}
+    return {"python": platform.python_version(), **{name: _version(name) for name in names}}
+
+
+_version = functools.cache(metadata.version)
+"""Read once: to read it takes more than a millisecond, and every scan names seven."""

@@ -21,6 +21,7 @@ from napari_normative.errors import ClusterError
 if TYPE_CHECKING:
     from distributed import LocalCluster
 
+_KEPT_BYTES, _MAPPED_BYTES = 256 << 20, 32 << 20
 _STOP_S = 1.0
 _CONNECT_S = 10
 _NEEDED = ("dask", "distributed", "cryptography")
@@ -82,12 +83,20 @@ def local_pool(
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),
+        # glibc keeps what a scan frees for the next: asking anew takes a thirtieth of a small one.
+        "MALLOC_TRIM_THRESHOLD_": str(_KEPT_BYTES),
+        "MALLOC_MMAP_THRESHOLD_": str(_MAPPED_BYTES),
         "DASK_LOGGING__DISTRIBUTED": "critical",
     }
     settings: dict[str, object] = {
         "distributed.scheduler.allowed-failures": 0,
         "distributed.scheduler.worker-ttl": None,  # a long scan is no dead worker
         "distributed.nanny.pre-spawn-environ": environment,
+        # Workers watch themselves a hundred times a second, for pages that nobody opens.
+        "distributed.worker.profile.enabled": False,
+        "distributed.worker.memory.monitor-interval": "5s",
+        "distributed.admin.tick.interval": "1s",
+        "distributed.admin.system-monitor.interval": "5s",
     }
     if not dashboard:  # a page that nobody asked for would show nothing
         settings |= {f"distributed.{who}.http.routes": [] for who in ("scheduler", "worker")}
