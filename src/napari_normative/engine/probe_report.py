@@ -113,7 +113,7 @@ def _calibration(made: ProbeResult) -> str:
         if made.target.kind == "number":
             values = np.concatenate([made.target.values, curve.predicted])
             low, high = float(values.min()), float(values.max())
-            ticks = tuple(float(v) for v in np.linspace(low, high, 5).round(2))
+            ticks = tuple(float(f"{v:.3g}") for v in np.linspace(low, high, 5))
             axes = Axis("predicted", low, high, ticks), Axis("true", low, high, ticks)
         else:
             low, high = 0.0, 1.0
