@@ -11,7 +11,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from napari_normative.cli import app
-from napari_normative.engine.encode import encode_scans
+from napari_normative.engine import encode
+from napari_normative.engine.encode import encode_scans, layout_columns
 from napari_normative.engine.model import load_model
 from napari_normative.errors import ModelFileError
 
@@ -71,6 +72,27 @@ def test_the_people_of_the_model_have_no_names_and_may_be_missing(
         model.neighbours(scan)
     bad = run("neighbours", scan.with_name("none.nii.gz"), "--model", tiny_model_path, code=1)
     assert "[NIF-001]" in bad.stderr
+
+
+def test_a_scan_without_latents_has_no_coordinates(
+    phantom_cohort: Path, tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds = []
+
+    def laid_out(places: np.ndarray, *, seed: int) -> np.ndarray:
+        seeds.append(seed)
+        return places[:, 1:3] * 10
+
+    monkeypatch.setattr(encode, "umap_layout", laid_out)
+    model = load_model(tiny_model_path)
+    scans = sorted(phantom_cohort.glob("*.nii.gz"))[:3]
+    rows = list(encode_scans(model, [scans[0], scans[0].with_name("none.nii"), *scans[1:]]))
+    found = layout_columns(model, rows, ["umap", "principal", "umap"], seed=4)
+    assert list(found) == ["umap_1", "umap_2", "principal_1", "principal_2"]
+    assert seeds == [4]
+    assert [value is None for value in found["umap_1"]] == [False, True, False, False]
+    assert found["umap_1"][0] == pytest.approx(10 * found["principal_2"][0])
+    assert layout_columns(model, rows[1:2], ["principal"]) == {}
 
 
 def test_coordinates_and_neighbourhoods_come_with_the_table(

@@ -157,3 +157,14 @@ def test_a_target_that_cannot_be_told_is_refused_before_anything_is_read(
     )  # fmt: skip
     assert f"[{code}]" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_with_other_files_is_refused_before_anything_is_read(
+    scans: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    result = run(
+        "probe", scans / "people.tsv", "--target", "state", "--out", tmp_path, code=1
+    )  # fmt: skip
+    assert "[OUT-010]" in result.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]

@@ -68,11 +68,23 @@ def test_components_are_those_of_scikit_learn_learnt_from_the_training_rows() ->
 
     voxels = np.random.default_rng(0).normal(3, 1, (20, 500)) * np.linspace(1, 3, 500)
     train, test = np.arange(14), np.arange(14, 20)
-    seen, asked = components(inner_products(voxels), 5)(train, test)
+    seen, asked = components(inner_products(voxels), 5).learn(train, test)
     peer = PCA(5, svd_solver="full").fit(voxels[train])
     np.testing.assert_allclose(np.abs(seen), np.abs(peer.transform(voxels[train])), rtol=1e-6)
     np.testing.assert_allclose(np.abs(asked), np.abs(peer.transform(voxels[test])), rtol=1e-6)
-    assert components(inner_products(voxels), 64)(train, test)[0].shape == (14, 13)
+    assert components(inner_products(voxels), 64).learn(train, test)[0].shape == (14, 13)
+
+
+def test_components_keep_their_scale_and_other_features_do_not() -> None:
+    target, random = two_groups(60), np.random.default_rng(0)
+    voxels = random.normal(size=(60, 200)) * np.linspace(1, 5, 200)
+    given, everybody = components(inner_products(voxels), 20), np.arange(60)
+    seen, _ = given.learn(everybody, everybody)
+    assert given.keep_scale
+    kept = fit_rule(seen, target, 1.0, keep_scale=given.keep_scale)
+    np.testing.assert_allclose(kept.scale, seen.std(axis=0).max())
+    np.testing.assert_allclose(fit_rule(seen, target, 1.0).scale, seen.std(axis=0))
+    assert not columns(seen).keep_scale
 
 
 def test_what_is_in_the_features_is_told_and_what_is_not_is_not() -> None:

@@ -20,7 +20,7 @@ from napari_normative.core.linear_fit import logistic, ridge
 Kind = Literal["category", "number"]
 Numbers: TypeAlias = NDArray[np.float64]
 Rows: TypeAlias = NDArray[np.intp]
-Features: TypeAlias = Callable[[Rows, Rows], tuple[Numbers, Numbers]]
+Learn: TypeAlias = Callable[[Rows, Rows], tuple[Numbers, Numbers]]
 """From training rows and test rows to features of both; may learn from the former only."""
 
 MANY = 8
@@ -74,6 +74,21 @@ class Target:
             name: len(np.unique(self.people[self.values == k]))
             for k, name in enumerate(self.classes)
         }
+
+
+@dataclass(frozen=True)
+class Features:
+    """What scans are described by.
+
+    Attributes
+    ----------
+    learn : callable
+    keep_scale : bool
+        Divide all by one number, the largest SD, instead of each by its own.
+    """
+
+    learn: Learn
+    keep_scale: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +166,7 @@ def kind_of(cells: Sequence[str]) -> Kind:
 
 def columns(features: Numbers) -> Features:
     """Return features (n, Z) that need nothing to be learnt."""
-    return lambda train, test: (features[train], features[test])
+    return Features(lambda train, test: (features[train], features[test]))
 
 
 def inner_products(voxels: NDArray[np.floating]) -> Numbers:
@@ -166,6 +181,9 @@ def inner_products(voxels: NDArray[np.floating]) -> Numbers:
 
 def components(products: Numbers, count: int) -> Features:
     """Return principal components of voxels, learnt from the training rows.
+
+    They keep their scale: the last ones are mostly noise of the training scans, and would
+    count like the first if each had unit variance.
 
     Parameters
     ----------
@@ -187,7 +205,7 @@ def components(products: Numbers, count: int) -> Features:
         moved = across - across.mean(axis=1, keepdims=True) - column + column.mean()
         return vectors[:, kept] * root, moved @ vectors[:, kept] / root
 
-    return learn
+    return Features(learn, keep_scale=True)
 
 
 def person_folds(target: Target, folds: int, seed: int) -> Rows:
@@ -210,7 +228,9 @@ def person_folds(target: Target, folds: int, seed: int) -> Rows:
     return np.asarray(of_person[index])
 
 
-def fit_rule(features: Numbers, target: Target, penalty: float) -> LinearRule:
+def fit_rule(
+    features: Numbers, target: Target, penalty: float, *, keep_scale: bool = False
+) -> LinearRule:
     """Fit logistic regression, classes weighted alike, or ridge regression.
 
     Parameters
@@ -220,8 +240,12 @@ def fit_rule(features: Numbers, target: Target, penalty: float) -> LinearRule:
     penalty : float
         On half the squared coefficients of standardised features (ridge: on all of it), as
         in scikit-learn.
+    keep_scale : bool
+        See :class:`Features`.
     """
     mean, scale = features.mean(axis=0), features.std(axis=0)
+    if keep_scale:
+        scale = np.full(len(scale), scale.max(initial=0.0))
     scale = np.where(scale > 1e-12, scale, 1.0)
     standard = (features - mean) / scale
     if target.kind == "number":
@@ -237,7 +261,9 @@ def fit_rule(features: Numbers, target: Target, penalty: float) -> LinearRule:
     return LinearRule(mean, scale, coefficients, offset, target.frequencies(), penalty)
 
 
-def choose_penalty(features: Numbers, target: Target, seed: int) -> float:
+def choose_penalty(
+    features: Numbers, target: Target, seed: int, *, keep_scale: bool = False
+) -> float:
     """Return the penalty with the least loss in folds by person: log loss, or squared error."""
     folds = person_folds(target, INNER, seed)
     loss = np.zeros(len(PENALTIES))
@@ -245,7 +271,8 @@ def choose_penalty(features: Numbers, target: Target, seed: int) -> float:
         train, test = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
         known, asked = target.some(train), target.some(test)
         for n, penalty in enumerate(PENALTIES):
-            loss[n] += _loss(fit_rule(features[train], known, penalty), features[test], asked)
+            rule = fit_rule(features[train], known, penalty, keep_scale=keep_scale)
+            loss[n] += _loss(rule, features[test], asked)
     return PENALTIES[int(loss.argmin())]
 
 
@@ -254,7 +281,7 @@ def cross_validate(
 ) -> OutOfFold:
     """Predict each scan by a rule that was fitted, penalty and all, to other people.
 
-    What ``features`` learns it learns from the outer training people, inner folds together:
+    What ``features.learn`` learns it learns from the outer training people, inner folds together:
     it sees no label.
     """
     of = person_folds(target, folds, seed)
@@ -263,9 +290,10 @@ def cross_validate(
     decided, chosen = np.zeros(len(of)), []
     for fold in range(folds):
         train, test = np.flatnonzero(of != fold), np.flatnonzero(of == fold)
-        seen, asked = features(train, test)
-        known = target.some(train)
-        rule = fit_rule(seen, known, choose_penalty(seen, known, seed + 1 + fold))
+        seen, asked = features.learn(train, test)
+        known, keep = target.some(train), features.keep_scale
+        penalty = choose_penalty(seen, known, seed + 1 + fold, keep_scale=keep)
+        rule = fit_rule(seen, known, penalty, keep_scale=keep)
         chosen.append(rule.penalty)
         if size:
             outputs[test] = rule.probabilities(asked)

@@ -93,12 +93,12 @@ def preservation_table(
     products = inner_products(np.stack([scan.voxels for scan in scans]))
     latents = np.stack([scan.latent for scan in scans])
     # All components together keep every distance of the voxels.
-    true = components(products, len(scans))(everybody, everybody)[0]
+    true = components(products, len(scans)).learn(everybody, everybody)[0]
     size = latents.shape[1]
     spaces = {
         "latents": latents.astype(np.float64),
         "latents, principal axes of the map": principal_axes(model, device=device).place(latents),
-        "voxel components": components(products, size)(everybody, everybody)[0],
+        "voxel components": components(products, size).learn(everybody, everybody)[0],
     }
     rows: list[dict[str, Any]] = []
     for name, shown in spaces.items():

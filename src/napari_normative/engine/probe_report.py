@@ -146,13 +146,17 @@ def _reading(made: ProbeResult) -> str:
         "Scans are numbered by their row in the table; names of files and people are not kept.",
         f"{LATENTS}: the {record['latents']} latent means. {VOXELS}: as many principal components "
         "of the prepared voxels inside the mask (fewer where there are fewer scans), learnt in "
-        f"each fold from its training people. {VOLUME}: {', '.join(NAMES)}. {GUESS}: the "
-        "frequencies or the mean of all scans.",
+        f"each fold from its training people, in their own scale. "
+        f"{VOLUME}: {', '.join(NAMES)}. {GUESS}: the "
+        "frequencies or the mean of all.",
         f"{record['parameters']['folds']} folds of whole people. The penalty of each fold is "
         "chosen in an inner loop of three folds of its training people. All features have the "
         "same folds, rules and penalties.",
         f"Permutation p: all of it was done again {record['parameters']['permutations']} times "
         "with the values exchanged among people.",
+        "A figure below that of the guess is no finding: of few people those who are left out are "
+        "what the others lack, so that where nothing is to be told it comes out low. Intervals "
+        "are of these predictions; how much another fit would differ is not in them.",
     ]
     if SITE in made.made:
         texts.append(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 FORMAT = "napari-normative probe result 1"
 LATENTS, VOXELS, VOLUME = "latents", "voxel components", "volume features"
 SITE, GUESS = "site alone", "guess"
+ALPHA = 0.05
 MARKER, REPORT, PROBE = "probe.json", "probe.html", "probe.safetensors"
 FIGURES_TABLE, PREDICTIONS_TABLE = "figures.tsv", "predictions.tsv"
 
@@ -120,11 +121,12 @@ class ProbeResult:
         if math.isfinite(p):
             text += f", permutation p {p:.3g}"
         nothing = 0.5 if main == "auroc" else 0.0
-        said = "tell" if own.low > nothing and not p > 0.05 else "do not clearly tell"
+        said = "tell" if own.low > nothing and not p > ALPHA else "do not clearly tell"
         found = [f"The latents {said} {self.column}: {text}."]
+        telling = {name for name, p_of in self.p.items() if not p_of > ALPHA}
         for name in self.made:
-            if name in (LATENTS, GUESS):
-                continue
+            if name in (LATENTS, GUESS) or not {name, LATENTS} & telling:
+                continue  # two that tell nothing have nothing to be compared by
             d = self.figure(LATENTS, main, name)
             than = "better than" if d.low > 0 else "worse than" if d.high < 0 else "no better than"
             found.append(f"They are {than} {name}: {label} {with_interval(d, sign='+')}.")
