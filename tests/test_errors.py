@@ -27,6 +27,7 @@ KINDS = {
     "TRN": {"TrainingError"},
     "SIM": {"SimulationError"},
     "EVA": {"EvaluationError"},
+    "PRB": {"ProbeError"},
     "DCM": {"DicomError"},
     "DEV": {"DeviceError"},
     "OUT": {"OutputError"},

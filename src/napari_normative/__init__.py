@@ -32,12 +32,17 @@ _PUBLIC = {
     "NormativeError": "napari_normative.errors",
     "NormativeModel": "napari_normative.engine.model",
     "Outcome": "napari_normative.engine.batch",
+    "Prediction": "napari_normative.engine.prediction",
+    "Probe": "napari_normative.engine.probe_file",
+    "ProbeResult": "napari_normative.engine.probe_result",
     "ScriptedSession": "napari_normative.plugin.scripting.session",
     "Volume": "napari_normative.volume",
     "available_models": "napari_normative.engine.model",
     "evaluate": "napari_normative.engine.evaluate",
     "fit": "napari_normative.engine.train",
+    "fit_probe": "napari_normative.engine.probe",
     "load_model": "napari_normative.engine.model",
+    "load_probe": "napari_normative.engine.probe_file",
     "make_sample": "napari_normative.io.samples",
     "open_review": "napari_normative.review.book",
     "read_volume": "napari_normative.io.nifti",
@@ -60,13 +65,18 @@ __all__ = [
     "NormativeError",
     "NormativeModel",
     "Outcome",
+    "Prediction",
+    "Probe",
+    "ProbeResult",
     "ScriptedSession",
     "Volume",
     "__version__",
     "available_models",
     "evaluate",
     "fit",
+    "fit_probe",
     "load_model",
+    "load_probe",
     "make_sample",
     "open_review",
     "open_session",
@@ -87,6 +97,10 @@ if TYPE_CHECKING:
     from napari_normative.engine.evaluation import Evaluation
     from napari_normative.engine.made import MadeVolume
     from napari_normative.engine.model import NormativeModel, available_models, load_model
+    from napari_normative.engine.prediction import Prediction
+    from napari_normative.engine.probe import fit_probe
+    from napari_normative.engine.probe_file import Probe, load_probe
+    from napari_normative.engine.probe_result import ProbeResult
     from napari_normative.engine.train import fit
     from napari_normative.errors import NormativeError
     from napari_normative.io.nifti import read_volume, write_volume

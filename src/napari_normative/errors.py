@@ -118,6 +118,12 @@ class EvaluationError(NormativeError):
     consequence_default = "Nothing was measured."
 
 
+class ProbeError(NormativeError):
+    """A probe cannot be fitted, read or used (codes ``PRB-*``)."""
+
+    consequence_default = "No probe was made."
+
+
 class ReviewError(NormativeError):
     """A review cannot be made, opened, written or combined (codes ``REV-*``)."""
 

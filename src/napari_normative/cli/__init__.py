@@ -17,6 +17,8 @@ from napari_normative.cli.evaluate import evaluate
 from napari_normative.cli.export import export, prepare
 from napari_normative.cli.import_monai import import_monai
 from napari_normative.cli.models import encode, inspect, sample
+from napari_normative.cli.neighbours import neighbours
+from napari_normative.cli.probe import predict, probe
 from napari_normative.cli.program import program
 from napari_normative.cli.review import app as review
 from napari_normative.cli.train import train
@@ -28,11 +30,14 @@ SCANS, MODELS, THIS = "Scans", "Models", "This program"
 app.command(rich_help_panel=SCANS)(detect)
 app.command(rich_help_panel=SCANS)(cohort)
 app.command(rich_help_panel=SCANS)(encode)
+app.command(rich_help_panel=SCANS)(neighbours)
+app.command(rich_help_panel=SCANS)(predict)
 app.command(rich_help_panel=SCANS)(inspect)
 app.add_typer(review, name="review", rich_help_panel=SCANS)
 
 app.command(rich_help_panel=MODELS)(train)
 app.command(rich_help_panel=MODELS)(evaluate)
+app.command(rich_help_panel=MODELS)(probe)
 app.command(rich_help_panel=MODELS)(sample)
 app.command(rich_help_panel=MODELS)(export)
 app.command(rich_help_panel=MODELS)(import_monai)

@@ -124,6 +124,20 @@ def encode(
     volume: VolumeOption = None,
     trust: TrustOption = None,
     any_size: SizeOption = False,
+    principal: Annotated[
+        bool, typer.Option("--principal", help="Add the first two axes of the latent map.")
+    ] = False,
+    umap: Annotated[
+        bool, typer.Option("--umap", help="Add two coordinates by UMAP of these scans.")
+    ] = False,
+    preservation: Annotated[
+        bool,
+        typer.Option(
+            "--preservation",
+            help="Compare neighbourhoods in latents and voxels; reads the scans again.",
+        ),
+    ] = False,
+    seed: SeedOption = 0,
     device: DeviceOption = "auto",
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -155,7 +169,23 @@ def encode(
                 printer.failure(row.error, row.path.name, scan=row.path.name)
             else:
                 printer.result(row.facts(), row.describe())
-    save_latents(out, normative, rows, device=device, **reading)
+    kept = None
+    if preservation:
+        from napari_normative.engine.preservation import preservation_of
+
+        placed = [row.path for row in rows if row.place is not None]
+        with Bar(quiet) as bar:
+            bar.begin("neighbourhoods")
+            kept = preservation_of(normative, placed, device=device, progress=bar.step, **reading)
+        for near in kept.to_dict("records"):
+            printer.note(
+                f"{near['space']} ({near['numbers']}), {near['neighbours']} neighbours: "
+                f"trustworthiness {near['trustworthiness']:.3f}, "
+                f"continuity {near['continuity']:.3f}"
+            )
+    layouts = [name for name, asked in (("principal", principal), ("umap", umap)) if asked]
+    more: dict[str, Any] = {"layouts": layouts, "seed": seed, "preservation": kept}
+    save_latents(out, normative, rows, device=device, **more, **reading)
     done = len(rows) - printer.failed
     printer.note(f"{done} of {len(rows)} encoded by {normative.card.one_line()} -> {out}. {NOTICE}")
     printer.end()

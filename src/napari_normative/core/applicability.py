@@ -47,7 +47,7 @@ class Check:
     ----------
     name : str
         ``spacing``, ``field of view``, ``alignment``, ``contrast``, ``latent`` or
-        ``reconstruction``.
+        ``reconstruction``; of a prediction also ``probe`` and ``range``.
     found, expected : float
         The scan's figure, and the limit between ok and a warning.
     status : {"ok", "warn", "refuse"}

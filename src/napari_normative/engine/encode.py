@@ -6,12 +6,20 @@ import datetime
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from napari_normative.core.card import RESEARCH_USE
 from napari_normative.engine.device import choose_device
-from napari_normative.engine.embed import Place, remembered_place, require_places
+from napari_normative.engine.embed import (
+    Place,
+    principal_axes,
+    remembered_place,
+    require_places,
+)
 from napari_normative.engine.infer import versions
+from napari_normative.engine.layout import umap_layout
 from napari_normative.engine.remembered import default_cache
 from napari_normative.errors import CancelledError, ModelFileError
 from napari_normative.io.atomic import replace_files
@@ -38,6 +46,12 @@ COLUMNS = {
     "mean_N": "mean of the scan's Gaussian over latent N, from 1",
     "variance_N": "its variance",
 }
+LAYOUT_COLUMNS = {
+    "principal_1, principal_2": "first two axes of the latent map; see PrincipalAxes.place",
+    "umap_1, umap_2": "UMAP of all axes of the latent map; neighbourhoods only",
+}
+
+Layout = Literal["principal", "umap"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,12 +185,58 @@ def latents_table(model: NormativeModel, rows: Sequence[Latents]) -> pd.DataFram
     return pd.DataFrame(records, columns=[*fixed, *numbered])
 
 
+def layout_columns(
+    model: NormativeModel,
+    rows: Sequence[Latents],
+    layouts: Iterable[Layout],
+    *,
+    seed: int = 0,
+    device: str = "auto",
+    cache: Path | None = None,
+) -> dict[str, list[float | None]]:
+    """Return two coordinates of each scan for each layout, by name of the column.
+
+    Parameters
+    ----------
+    model : NormativeModel
+    rows : sequence of Latents
+    layouts : iterable of {"principal", "umap"}
+        Axes of the latent map, which new scans do not move; or UMAP of these very scans.
+    seed : int
+        Of UMAP.
+    device : str
+    cache : Path, optional
+
+    Raises
+    ------
+    DeviceError
+        ``DEV-004`` when UMAP fails, for instance of fewer than four scans.
+    """
+    found: dict[str, list[float | None]] = {}
+    placed = [n for n, row in enumerate(rows) if row.place is not None]
+    latents = [row.place.latent for row in rows if row.place is not None]
+    if not latents:
+        return found
+    places = principal_axes(model, device=device, cache=cache).place(np.stack(latents))
+    for layout in dict.fromkeys(layouts):
+        points = places[:, :2] if layout == "principal" else umap_layout(places, seed=seed)
+        for axis in range(2):
+            column: list[float | None] = [None] * len(rows)
+            for n, point in zip(placed, points, strict=True):
+                column[n] = float(point[axis])
+            found[f"{layout}_{axis + 1}"] = column
+    return found
+
+
 def save_latents(
     path: str | Path,
     model: NormativeModel,
     rows: Sequence[Latents],
     *,
     device: str = "auto",
+    layouts: Sequence[Layout] = (),
+    seed: int = 0,
+    preservation: pd.DataFrame | None = None,
     **parameters: Any,
 ) -> list[Path]:
     """Write the table (TSV, six significant digits) and what made it (JSON of the same name).
@@ -191,6 +251,12 @@ def save_latents(
     rows : sequence of Latents
     device : str
         As for :func:`encode_scans`.
+    layouts : sequence of {"principal", "umap"}
+        Coordinates to add; see :func:`layout_columns`.
+    seed : int
+        Of UMAP.
+    preservation : DataFrame, optional
+        Of :func:`~napari_normative.engine.preservation.preservation_table`, for the record.
     **parameters
         How the scans were read, for the record.
 
@@ -198,11 +264,13 @@ def save_latents(
     ------
     OutputError
         ``OUT-002`` if they cannot be written.
+    DeviceError
+        ``DEV-004`` when UMAP fails.
     """
     table = Path(path)
     used = versions()
     choice = choose_device(device)
-    record = {
+    record: dict[str, Any] = {
         "format": FORMAT,
         "notice": RESEARCH_USE,
         "software": f"napari-normative {used['napari-normative']}",
@@ -217,14 +285,19 @@ def save_latents(
         "parameters": parameters,
         "device": choice.device,
         "device_reason": choice.reason,
-        "seed": None,
+        "seed": seed if "umap" in layouts else None,
         "scans": {
             "listed": len(rows),
             "encoded": sum(row.place is not None for row in rows),
             "remembered": sum(row.place is not None and row.place.remembered for row in rows),
         },
-        "columns": COLUMNS,
+        "columns": COLUMNS | (LAYOUT_COLUMNS if layouts else {}),
     }
+    if preservation is not None:
+        record["preservation"] = preservation.to_dict("records")
+    frame = latents_table(model, rows)
+    for name, column in layout_columns(model, rows, layouts, seed=seed, device=device).items():
+        frame[name] = column
     record_path = table.with_suffix(".json")
-    replace_files({table: tsv_bytes(latents_table(model, rows)), record_path: json_bytes(record)})
+    replace_files({table: tsv_bytes(frame), record_path: json_bytes(record)})
     return [table, record_path]

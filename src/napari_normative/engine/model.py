@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from napari_normative.engine.draws import Draws
     from napari_normative.engine.explore import Order
     from napari_normative.engine.export import Format
+    from napari_normative.engine.neighbours import Neighbour
 
 Progress = Callable[[str, float], None]
 Cancel = Callable[[], bool]
@@ -331,6 +332,50 @@ class NormativeModel:
         from napari_normative.engine.draws import interpolation
 
         return interpolation(self, as_volume(first), as_volume(second), n, device=device)
+
+    def neighbours(
+        self,
+        scan: ScanLike,
+        among: Iterable[str | Path] | None = None,
+        count: int = 8,
+        *,
+        device: str = "auto",
+    ) -> list[Neighbour]:
+        """Return whose latents lie nearest to those of a scan; the person's own are marked.
+
+        Parameters
+        ----------
+        scan : scan
+            As for :meth:`detect`.
+        among : iterable of paths, optional
+            Files to search among, bad ones left out; the people of the model unless given.
+        count : int
+            How many; the person's own scans come on top.
+        device : str
+
+        Raises
+        ------
+        NormativeError
+            As for :meth:`detect`; ``MOD-007`` without one latent vector for a scan, ``MOD-050``
+            when the model holds nobody's latents.
+
+        Examples
+        --------
+        >>> near = model.neighbours(scan, count=3, device="cpu")
+        >>> [who.name for who in near][0]
+        'person of the ... cohort'
+        """
+        from napari_normative.engine.embed import place_of, require_places
+        from napari_normative.engine.encode import encode_scans
+        from napari_normative.engine.neighbours import neighbours_among, neighbours_in_model
+
+        require_places(self)
+        given = as_volume(scan)
+        latent = place_of(self, given, device=device).latent
+        if among is None:
+            return neighbours_in_model(self, latent, count)
+        rows = list(encode_scans(self, map(Path, among), device=device))
+        return neighbours_among(self, latent, rows, count, digest=given.source.digest)
 
     def directions(self, order: Order = "kl", *, device: str = "auto") -> tuple[Direction, ...]:
         """Return the latent directions, the most used first; by KL or decoded variance."""

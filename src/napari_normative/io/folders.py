@@ -84,9 +84,7 @@ def whole_folder(target: Path, marker: str) -> Iterator[Path]:
         ``OUT-011`` if it cannot be written.
     """
     try:
-        present = _files(target) if target.exists() else set()
-        if present and marker not in present:
-            raise _foreign(target, present)
+        present = require_own(target, marker)
         target.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     except OSError as error:
@@ -103,6 +101,20 @@ def whole_folder(target: Path, marker: str) -> Iterator[Path]:
         raise cannot_write(target, error) from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def require_own(target: Path, marker: str) -> set[str]:
+    """Return the files of a result folder, none where it is missing; for work that takes long.
+
+    Raises
+    ------
+    OutputError
+        ``OUT-010`` if ``target`` holds files that are not results.
+    """
+    present = _files(target) if target.exists() else set()
+    if present and marker not in present:
+        raise _foreign(target, present)
+    return present
 
 
 def remove_unfinished(parent: Path, names: Container[str]) -> None:
