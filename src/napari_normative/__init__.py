@@ -27,12 +27,14 @@ _PUBLIC = {
     "Draws": "napari_normative.engine.draws",
     "Encoding": "napari_normative.engine.encoding",
     "Evaluation": "napari_normative.engine.evaluation",
+    "Inpainted": "napari_normative.engine.inpaint",
     "MadeVolume": "napari_normative.engine.made",
     "ModelCard": "napari_normative.core.card",
     "NormativeError": "napari_normative.errors",
     "NormativeModel": "napari_normative.engine.model",
     "Outcome": "napari_normative.engine.batch",
     "ScriptedSession": "napari_normative.plugin.scripting.session",
+    "SyntheticSet": "napari_normative.engine.synthetic",
     "Volume": "napari_normative.volume",
     "available_models": "napari_normative.engine.model",
     "evaluate": "napari_normative.engine.evaluate",
@@ -55,12 +57,14 @@ __all__ = [
     "Draws",
     "Encoding",
     "Evaluation",
+    "Inpainted",
     "MadeVolume",
     "ModelCard",
     "NormativeError",
     "NormativeModel",
     "Outcome",
     "ScriptedSession",
+    "SyntheticSet",
     "Volume",
     "__version__",
     "available_models",
@@ -85,8 +89,10 @@ if TYPE_CHECKING:
     from napari_normative.engine.encoding import Encoding
     from napari_normative.engine.evaluate import evaluate
     from napari_normative.engine.evaluation import Evaluation
+    from napari_normative.engine.inpaint import Inpainted
     from napari_normative.engine.made import MadeVolume
     from napari_normative.engine.model import NormativeModel, available_models, load_model
+    from napari_normative.engine.synthetic import SyntheticSet
     from napari_normative.engine.train import fit
     from napari_normative.errors import NormativeError
     from napari_normative.io.nifti import read_volume, write_volume
