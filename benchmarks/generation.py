@@ -41,11 +41,11 @@ BALL_ML = 30.0
 FEW = 6
 """Real people that a classifier is trained on."""
 
-EXTRA = 48
+EXTRA = 32
 """Volumes of each class that are added to them."""
 
-REPEATS = 30
-SHAPES = 120
+REPEATS = 20
+SHAPES = 80
 COARSE_MM = 8
 
 
@@ -82,7 +82,7 @@ def atlas_of(model: NormativeModel) -> NormativeModel:
 
 def quality(model: NormativeModel) -> tuple[list[str], float]:
     """Return the lines about quality and copying."""
-    begun = time.perf_counter()
+    begun = time.process_time()
     people = unseen_people("IXI")[:26] + unseen_people("ds002748")
     latents = model.posterior.draw(DRAWS, 0)
     inside = model.template.mask
@@ -108,19 +108,21 @@ def quality(model: NormativeModel) -> tuple[list[str], float]:
         lines.append(f"| {row['figure']} ({row['better']}) | {' | '.join(cells)} |")
     lines += [
         "",
-        "| copying | median, samples | median, people | a sample is closer | p |",
-        "|---|---|---|---|---|",
+        "| copying | median, samples | median, people | a sample is closer | p | closer than all "
+        "people | p |",
+        "|---|---|---|---|---|---|---|",
     ]
     for test in found["tests"]:
         lines.append(_tested(f"{test['test']}: {test['measure']}", test))
     lines += [_control(model, share) for share in (0.1, 0.5, 0.8)]
-    return lines, time.perf_counter() - begun
+    return lines, time.process_time() - begun
 
 
 def _tested(name: str, test: dict[str, Any]) -> str:
     return (
         f"| {name} | {test['median_of_samples']:.3g} | {test['median_of_others']:.3g} | "
-        f"{test['chance_that_a_sample_is_closer']:.0%} | {test['p']:.2g} |"
+        f"{test['chance_that_a_sample_is_closer']:.0%} | {test['p']:.2g} | "
+        f"{test['closer_than_all_others']} | {test['p_of_so_many']:.2g} |"
     )
 
 
@@ -141,8 +143,21 @@ def _control(model: NormativeModel, share: float) -> str:
         "median_of_others": float(np.median(nearest[1])),
         "chance_that_a_sample_is_closer": test.chance,
         "p": test.p,
+        "closer_than_all_others": test.nearest,
+        "p_of_so_many": test.p_nearest,
     }
     return _tested(f"control: {share:.0%} copies of training people, 30 % noise", facts)
+
+
+def cropped(scan: Volume) -> Volume:
+    """Return a scan without most of its background, which nothing here looks at."""
+    brain = own_foreground(scan)
+    assert brain is not None
+    found = ndimage.find_objects(brain.astype(int))[0]
+    box = tuple(slice(max(0, s.start - 6), s.stop + 6) for s in found)
+    affine = scan.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ [s.start for s in box]
+    return Volume.from_array(scan.data[box], affine, scan.source.name)
 
 
 def gaps_of(scan: Volume, seed: int) -> dict[str, Mask]:
@@ -171,13 +186,13 @@ def gaps_of(scan: Volume, seed: int) -> dict[str, Mask]:
 
 def filling(model: NormativeModel, data: Path) -> tuple[list[str], float]:
     """Return the lines about filled gaps."""
-    begun = time.perf_counter()
+    begun = time.process_time()
     atlas = atlas_of(model)
     people = unseen_people("ds002748")
     errors: dict[str, dict[str, list[float]]] = {}
     peaks: dict[str, dict[str, list[float]]] = {}
     for number, person in enumerate(people):
-        scan = read_volume(person.path)
+        scan = cropped(read_volume(person.path))
         brain = own_foreground(scan)
         assert brain is not None
         spread = float(scan.data[brain].std())
@@ -193,6 +208,7 @@ def filling(model: NormativeModel, data: Path) -> tuple[list[str], float]:
                 "nearest": nearest,
             }
             inside = gap & brain
+            print(f"{person.subject}, {name}: {time.process_time() - begun:.0f} s", flush=True)
             for method, values in volumes.items():
                 wrong = np.abs(values - scan.data)[inside].astype(np.float64)
                 error = 100 * float(wrong.mean()) / spread
@@ -212,7 +228,7 @@ def filling(model: NormativeModel, data: Path) -> tuple[list[str], float]:
         for other in ("interpolation", "mean atlas"):
             cells.append(spanned(np.subtract(found["model"], found[other])))
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    return lines, time.perf_counter() - begun
+    return lines, time.process_time() - begun
 
 
 def _nearest(data: FloatArray, gap: Mask) -> FloatArray:
@@ -248,7 +264,7 @@ def coarse(image: FloatArray, spacing_mm: float) -> FloatArray:
 
 def classifier(model: NormativeModel, data: Path) -> tuple[list[str], float]:
     """Return the lines about a classifier with and without synthetic volumes."""
-    begun = time.perf_counter()
+    begun = time.process_time()
     space, spacing = model.card.preprocess, model.card.preprocess.spacing_mm
     people = unseen_people("IXI")[:30]
     real = [prepare(read_volume(p.path), space, model.template) for p in people]
@@ -317,7 +333,7 @@ def classifier(model: NormativeModel, data: Path) -> tuple[list[str], float]:
             differs = name != other
             cells.append(spanned(np.subtract(found, results[other]), 3) if differs else "")
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    return lines, time.perf_counter() - begun
+    return lines, time.process_time() - begun
 
 
 def main() -> None:
@@ -345,7 +361,7 @@ def main() -> None:
     for name, (title, work) in parts.items():
         if options.only in (None, name):
             found, seconds = work()
-            lines += ["", f"## {title}", "", *found, "", f"{seconds:.0f} s."]
+            lines += ["", f"## {title}", "", *found, "", f"{seconds:.0f} s of one core."]
             print("\n".join(lines[-len(found) - 6 :]), flush=True)
     if options.out:
         options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")

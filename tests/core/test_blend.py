@@ -59,7 +59,7 @@ def test_the_worth_of_a_model_is_the_share_that_comes_nearest(share: float) -> N
     probe, inside = cube(14, 24), np.ones(SHAPE, bool)
     worth = worth_of(truth, plain, joined, probe, inside, SPACING)
     np.testing.assert_allclose(worth.share, share, atol=1e-5)
-    found = blended(plain, joined, probe, worth, SPACING)
+    found = blended(plain, joined, probe, inside, worth, SPACING)
     np.testing.assert_allclose(found[probe], truth[probe], atol=1e-5)
     np.testing.assert_array_equal(found[~probe], plain[~probe])
 

@@ -67,6 +67,15 @@ def test_the_chance_is_the_share_of_pairs_with_ties_half() -> None:
     assert found.chance == pytest.approx((1 + 1 + 0.5 + 1) / 4)
 
 
+def test_a_few_copies_among_many_samples_are_counted() -> None:
+    samples, others = np.array([0.1, 0.2, 3.0, 4.0]), np.array([1.0, 2.0, 5.0])
+    found = closer_test(samples, others)
+    assert found.nearest == 2
+    assert found.p_nearest == pytest.approx(4 / 7 * 3 / 6)
+    none = closer_test(samples + 9, others)
+    assert (none.nearest, none.p_nearest) == (0, 1.0)
+
+
 def test_p_is_uniform_when_samples_are_people_like_the_others() -> None:
     random = np.random.default_rng(2)
     found = [closer_test(random.random(12), random.random(15), seed=n).p for n in range(40)]

@@ -27,6 +27,9 @@ BETWEEN = 2
 """Observed voxels that lie at least between a gap and its copy."""
 
 FARTHEST = 80
+SOME = 101
+"""Of so many voxels one is looked at first: most places are ruled out by it."""
+
 DEPTHS = 4
 
 Spacing = tuple[float, float, float]
@@ -70,10 +73,12 @@ def join(
     spacing_mm : 3 floats
     """
     out = data.copy()
-    box = around(gap, spacing_mm)
+    if not (gap & inside).any():
+        return out
+    box = around(gap & inside, spacing_mm)
     data, guide, gap, inside = data[box], guide[box], gap[box], inside[box]
     target, known = gap & inside, inside & ~gap
-    if not target.any() or not known.any():
+    if not known.any():
         return out
     rim = rim_of(gap, inside, spacing_mm, RIM_MM)
     if rim.sum() >= LEAST_RIM:
@@ -105,6 +110,8 @@ def probe_of(gap: Mask, inside: Mask) -> Mask | None:
                 moved = points.copy()
                 moved[:, axis] += sign * step
                 moved = moved[(moved[:, axis] >= 0) & (moved[:, axis] < gap.shape[axis])]
+                if near[tuple(moved[::SOME].T)].any():
+                    continue
                 place = tuple(moved.T)
                 if near[place].any():
                     continue
@@ -138,7 +145,7 @@ def worth_of(
         Voxels of both are compared.
     spacing_mm : 3 floats
     """
-    box = around(probe, spacing_mm)
+    box = around(probe & inside, spacing_mm)
     depth, where = depth_mm(probe[box], spacing_mm), probe[box] & inside[box]
     found, far = depth[where], float(depth[where].max())
     ahead = (joined - plain)[box][where].astype(np.float64)
@@ -159,10 +166,21 @@ def worth_of(
 
 
 def blended(
-    plain: FloatArray, joined: FloatArray, gap: Mask, worth: Worth, spacing_mm: Spacing
+    plain: FloatArray,
+    joined: FloatArray,
+    gap: Mask,
+    inside: Mask,
+    worth: Worth,
+    spacing_mm: Spacing,
 ) -> FloatArray:
-    """Return what belongs into a gap: of both as much as was found to be right."""
-    out, box = plain.copy(), around(gap, spacing_mm)
+    """Return what belongs into a gap: of both as much as was found to be right.
+
+    Outside of ``inside`` both are the same.
+    """
+    out = plain.copy()
+    if not (gap & inside).any():
+        return out
+    box = around(gap & inside, spacing_mm)
     share = worth.at(depth_mm(gap[box], spacing_mm))
     mixed = plain[box] + share * (joined[box] - plain[box])
     out[box] = np.where(gap[box], mixed, plain[box])

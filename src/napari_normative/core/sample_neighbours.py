@@ -103,11 +103,17 @@ class Closer:
         That a sample is closer than one of the others, ties half; 0.5 is no difference.
     p : float
         One-sided, by permutation of who is a sample: small where samples are closer.
+    nearest : int
+        Samples that are closer than every one of the others: copies, if there are a few among many.
+    p_nearest : float
+        That chance puts so many samples before all others.
     samples, others : int
     """
 
     chance: float
     p: float
+    nearest: int
+    p_nearest: float
     samples: int
     others: int
 
@@ -118,7 +124,8 @@ def closer_test(
     """Test whether samples are closer to training people than unseen people are.
 
     The rank sum of the distances to the nearest training person, samples against unseen
-    people [1]_; p is (1 + b) / (1 + B) over B permutations.
+    people [1]_; p is (1 + b) / (1 + B) over B permutations. It is blind to a few copies among
+    many samples, which the number of samples before all others shows; its p is exact.
 
     Parameters
     ----------
@@ -139,4 +146,13 @@ def closer_test(
     for _ in range(PERMUTATIONS):
         as_low += bool(random.permutation(ranks)[:n].sum() <= found)
     above = (found - n * (n + 1) / 2) / (n * m)  # share of pairs in which the sample is farther
-    return Closer(float(1 - above), (1 + as_low) / (1 + PERMUTATIONS), n, m)
+    first = int((samples < others.min()).sum())
+    before = np.arange(first)
+    return Closer(
+        chance=float(1 - above),
+        p=(1 + as_low) / (1 + PERMUTATIONS),
+        nearest=first,
+        p_nearest=float(np.prod((n - before) / (n + m - before))),
+        samples=n,
+        others=m,
+    )

@@ -189,7 +189,7 @@ def inpaint(
     guide = restore(image, prepared, space, scan)
     values = join(bare.data, guide, gap, inside, scan.spacing_mm)
     if worth is not None:
-        values = blended(bare.data, values, gap, worth, scan.spacing_mm)
+        values = blended(bare.data, values, gap, inside, worth, scan.spacing_mm)
     whole = np.where(gap, values, scan.data).astype(np.float32)
     made_ml = float(gap.sum()) * scan.voxel_ml
     record = record_of(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_normative.core.baselines import Network
     from napari_normative.engine.model import Cancel, NormativeModel
 
-MOST_STEPS = 8
+MOST_STEPS = 5
 """Of L-BFGS; each decodes and differentiates once or twice."""
 
 LEAST_SIGMA = 0.02

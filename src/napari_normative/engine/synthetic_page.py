@@ -45,7 +45,9 @@ def conclusions(quality: Mapping[str, Any]) -> list[str]:
         said.append(
             f"Samples {found} to {whom} than {others} are "
             f"(a sample is the closer one in {test['chance_that_a_sample_is_closer']:.0%} of "
-            f"pairs; p {test['p']:.2g}, {test['samples']} samples, {test['others']} people)."
+            f"pairs; p {test['p']:.2g}, {test['samples']} samples, {test['others']} people). "
+            f"{test['closer_than_all_others']} are closer than all of these people "
+            f"(p {test['p_of_so_many']:.2g})."
         )
     if quality["real_left_out"]:
         said.append(f"{len(quality['real_left_out'])} real scans could not be used.")
@@ -69,6 +71,8 @@ def _page(quality: Mapping[str, Any], record: Mapping[str, Any]) -> str:
             _number(test["least_of_others"]),
             f"{test['chance_that_a_sample_is_closer']:.0%}",
             f"{test['p']:.3g}",
+            str(test["closer_than_all_others"]),
+            f"{test['p_of_so_many']:.3g}",
         ]
         for test in quality["tests"]
     ]
@@ -85,7 +89,7 @@ def _page(quality: Mapping[str, Any], record: Mapping[str, Any]) -> str:
             f"{escape(record['utc'])}</p>",
             sentences(conclusions(quality)),
             "<h2>Do they copy anybody?</h2>",
-            table([*heads, "a sample is closer", "p"], tests),
+            table([*heads, "a sample is closer", "p", "closer than all people", "p"], tests),
             _distances(quality),
             "<p><small>The first test is about the scans that were given, the second about the "
             "people that the model file holds. A set can pass both and still tell that somebody "

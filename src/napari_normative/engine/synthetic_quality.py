@@ -254,6 +254,8 @@ def _test(samples: Floats, others: Floats) -> dict[str, Any]:
         "least_of_others": float(others.min()),
         "chance_that_a_sample_is_closer": found.chance,
         "p": found.p,
+        "closer_than_all_others": found.nearest,
+        "p_of_so_many": found.p_nearest,
     }
 
 
