@@ -199,6 +199,7 @@ def inpaint(
         missing=words, made_voxels=int(gap.sum()), made_ml=round(made_ml, 3),
         share_of_region=round(share, 4), fit=_facts(completion),
         share_of_model=None if worth is None else _table(worth),
+        warnings=[*scan.source.warnings, *note.warnings],
         meaning="Voxels of made.nii.gz are synthetic; all others are the scan's, bit for bit.",
     )  # fmt: skip
     name = f"{scan.source.name} · filled (synthetic)"
