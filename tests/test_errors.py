@@ -25,6 +25,7 @@ KINDS = {
     "COH": {"CohortError"},
     "EXP": {"ExportError"},
     "TRN": {"TrainingError"},
+    "GEN": {"GenerationError"},
     "SIM": {"SimulationError"},
     "EVA": {"EvaluationError"},
     "PRB": {"ProbeError"},

@@ -27,6 +27,7 @@ _PUBLIC = {
     "Draws": "napari_normative.engine.draws",
     "Encoding": "napari_normative.engine.encoding",
     "Evaluation": "napari_normative.engine.evaluation",
+    "Inpainted": "napari_normative.engine.inpaint",
     "MadeVolume": "napari_normative.engine.made",
     "ModelCard": "napari_normative.core.card",
     "NormativeError": "napari_normative.errors",
@@ -36,6 +37,7 @@ _PUBLIC = {
     "Probe": "napari_normative.engine.probe_file",
     "ProbeResult": "napari_normative.engine.probe_result",
     "ScriptedSession": "napari_normative.plugin.scripting.session",
+    "SyntheticSet": "napari_normative.engine.synthetic",
     "Volume": "napari_normative.volume",
     "available_models": "napari_normative.engine.model",
     "evaluate": "napari_normative.engine.evaluate",
@@ -60,6 +62,7 @@ __all__ = [
     "Draws",
     "Encoding",
     "Evaluation",
+    "Inpainted",
     "MadeVolume",
     "ModelCard",
     "NormativeError",
@@ -69,6 +72,7 @@ __all__ = [
     "Probe",
     "ProbeResult",
     "ScriptedSession",
+    "SyntheticSet",
     "Volume",
     "__version__",
     "available_models",
@@ -95,12 +99,14 @@ if TYPE_CHECKING:
     from napari_normative.engine.encoding import Encoding
     from napari_normative.engine.evaluate import evaluate
     from napari_normative.engine.evaluation import Evaluation
+    from napari_normative.engine.inpaint import Inpainted
     from napari_normative.engine.made import MadeVolume
     from napari_normative.engine.model import NormativeModel, available_models, load_model
     from napari_normative.engine.prediction import Prediction
     from napari_normative.engine.probe import fit_probe
     from napari_normative.engine.probe_file import Probe, load_probe
     from napari_normative.engine.probe_result import ProbeResult
+    from napari_normative.engine.synthetic import SyntheticSet
     from napari_normative.engine.train import fit
     from napari_normative.errors import NormativeError
     from napari_normative.io.nifti import read_volume, write_volume

@@ -100,6 +100,12 @@ class CohortError(NormativeError):
     consequence_default = "Nothing was trained."
 
 
+class GenerationError(NormativeError):
+    """Synthetic volumes or voxels cannot be made or judged (codes ``GEN-*``)."""
+
+    consequence_default = "Nothing was made."
+
+
 class SimulationError(NormativeError):
     """A lesion cannot be simulated (codes ``SIM-*``)."""
 

@@ -43,6 +43,28 @@ def test_the_latent_is_the_posterior_of_a_linear_gaussian_model() -> None:
     )
 
 
+def test_the_latent_of_a_whole_scan_is_that_of_an_observed_one() -> None:
+    made, x = level(), torch.randn(2, 1, 8, 12, 8)
+    whole = made.encode_observed(x, torch.ones_like(x))
+    torch.testing.assert_close(whole, made.encode(x)[0], atol=0.05, rtol=0.05)
+
+
+def test_what_is_missing_has_no_say_in_a_latent() -> None:
+    made, x = level(), torch.randn(1, 1, 8, 12, 8)
+    seen = torch.ones_like(x)
+    seen[..., 4:6, :] = 0
+    spoilt = torch.where(seen > 0, x, 1e3)
+    found = made.encode_observed(spoilt, seen)
+    torch.testing.assert_close(found, made.encode_observed(x, seen))
+    nothing = made.encode_observed(x, torch.zeros_like(x))
+    torch.testing.assert_close(nothing, torch.zeros_like(nothing))
+    # A block of which half is seen: the exact posterior given that half.
+    block, have = x[0, 0, 2:6, 4:8, 2:6].flatten(), seen[0, 0, 2:6, 4:8, 2:6].flatten()
+    scaled = made.basis[2].float() / 127 * torch.tensor([3.0, 1.0, 0.1])[:, None] * have
+    exact = torch.linalg.solve(scaled @ scaled.T + 0.25 * torch.eye(3), scaled @ block)
+    torch.testing.assert_close(found[0, 2], exact, atol=1e-4, rtol=1e-4)
+
+
 def test_a_mirrored_scan_gets_the_mirrored_reconstruction() -> None:
     made, x = level(), torch.randn(1, 1, 8, 12, 8)
     out = made.decode(made.encode(x)[0])

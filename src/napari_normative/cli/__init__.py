@@ -9,6 +9,7 @@ A new command is a function in a module of its own, with ``guarded`` and the opt
 
 from __future__ import annotations
 
+from napari_normative.cli.augment import augment
 from napari_normative.cli.cohort import cohort
 from napari_normative.cli.config import config
 from napari_normative.cli.demo import demo
@@ -16,6 +17,7 @@ from napari_normative.cli.detect import detect
 from napari_normative.cli.evaluate import evaluate
 from napari_normative.cli.export import export, prepare
 from napari_normative.cli.import_monai import import_monai
+from napari_normative.cli.inpaint import inpaint
 from napari_normative.cli.models import encode, inspect, sample
 from napari_normative.cli.neighbours import neighbours
 from napari_normative.cli.probe import predict, probe
@@ -32,6 +34,7 @@ app.command(rich_help_panel=SCANS)(cohort)
 app.command(rich_help_panel=SCANS)(encode)
 app.command(rich_help_panel=SCANS)(neighbours)
 app.command(rich_help_panel=SCANS)(predict)
+app.command(rich_help_panel=SCANS)(inpaint)
 app.command(rich_help_panel=SCANS)(inspect)
 app.add_typer(review, name="review", rich_help_panel=SCANS)
 
@@ -39,6 +42,7 @@ app.command(rich_help_panel=MODELS)(train)
 app.command(rich_help_panel=MODELS)(evaluate)
 app.command(rich_help_panel=MODELS)(probe)
 app.command(rich_help_panel=MODELS)(sample)
+app.command(rich_help_panel=MODELS)(augment)
 app.command(rich_help_panel=MODELS)(export)
 app.command(rich_help_panel=MODELS)(import_monai)
 app.command(rich_help_panel=SCANS)(prepare)

@@ -133,6 +133,35 @@ class LocalLevel(nn.Module):
             log_variance = log_variance.repeat(seen.shape[1], 1).expand_as(mean)
             return mean, log_variance
 
+    def encode_observed(self, left: Tensor, observed: Tensor) -> Tensor:
+        """Encode a volume of which a part is missing; return means (N, B or 2B, K).
+
+        The posterior mean of every block's model given the cells of which half or more was
+        observed; :meth:`encode` where all were. A block of which nothing was has the average.
+
+        Parameters
+        ----------
+        left : Tensor, shape (N, 1, I, J, K)
+            What the global level leaves.
+        observed : Tensor, same shape
+            1 where a voxel was observed, else 0.
+        """
+        with torch.autocast(left.device.type, enabled=False):
+            weight = F.avg_pool3d(observed.float(), self.factor).flatten(1)
+            coarse = F.avg_pool3d((left * observed).float(), self.factor).flatten(1)
+            coarse = coarse / weight.clamp_min(1e-6)
+            known = (weight >= 0.5).float()
+            rows = self.basis * (self.step * self.scale)[..., None]
+            noise = self.noise.clamp_min(1e-12)[:, None]
+            means = []
+            for index in self._fixed[0] if self._fixed else self._sides():
+                seen = rows * known[:, index].unsqueeze(2)
+                system = seen @ rows.transpose(1, 2) / noise[..., None]
+                system = system + torch.eye(system.shape[-1], device=left.device)
+                right = torch.einsum("nbke,nbe->nbk", seen, coarse[:, index]) / noise
+                means.append(torch.linalg.solve(system, right))
+            return torch.cat(means, dim=1)
+
     def decode(self, z: Tensor) -> Tensor:
         """Latents (N, B or 2B, K) to deviations (N, 1, I, J, K)."""
         with torch.autocast(z.device.type, enabled=False):

@@ -40,7 +40,9 @@ def residual(image: Volume, reconstruction: Volume, mask: Mask | None = None) ->
     return image.with_data(difference if mask is None else np.where(mask, difference, 0))
 
 
-def fit_contrast(image: FloatArray, reconstruction: FloatArray, mask: Mask) -> FloatArray:
+def fit_contrast(
+    image: FloatArray, reconstruction: FloatArray, mask: Mask, where: Mask | None = None
+) -> FloatArray:
     """Return the reconstruction with its contrast fitted to the image.
 
     A robust quadratic ``image ≈ f(reconstruction)`` inside the mask takes out what
@@ -50,6 +52,9 @@ def fit_contrast(image: FloatArray, reconstruction: FloatArray, mask: Mask) -> F
     ----------
     image, reconstruction : float32 array, shape (I, J, K)
     mask : bool array, shape (I, J, K)
+        Voxels that are fitted.
+    where : bool array, shape (I, J, K), optional
+        Voxels that are changed; those of the mask unless given.
     """
     x, y = reconstruction[mask][::4].astype(np.float64), image[mask][::4].astype(np.float64)
     basis = np.stack([np.ones_like(x), x, x * x], axis=1)
@@ -67,7 +72,8 @@ def fit_contrast(image: FloatArray, reconstruction: FloatArray, mask: Mask) -> F
     inside = np.clip(reconstruction, low, high)
     # Outside the range that was fitted: straight on, a parabola may turn back.
     fitted = a + b * inside + c * inside**2 + (reconstruction - inside)
-    return np.where(mask, fitted, reconstruction).astype(np.float32)
+    changed = mask if where is None else where
+    return np.where(changed, fitted, reconstruction).astype(np.float32)
 
 
 def tolerant_residual(

@@ -189,7 +189,7 @@ def prior_draws(
     """
     latents = model.posterior.draw(n, seed, temperature)
     drawn, note = _decoded(
-        model, lambda: ((z,) for z in latents), _on_grid(model), n, device, keep, maps,
+        model, lambda: ((z,) for z in latents), placed_on_grid(model), n, device, keep, maps,
         progress, cancel,
     )  # fmt: skip
     record = _record(model, "prior", n, note, seed=seed, temperature=temperature)
@@ -224,7 +224,7 @@ def posterior_draws(
     encoded = encode(model, scan, device)
     drawn, note = _decoded(
         model, lambda: draws_about(encoded.levels, n, seed, temperature),
-        _on_scan(model, encoded), n, device, keep, maps, progress, cancel,
+        placed_on_scan(model, encoded), n, device, keep, maps, progress, cancel,
     )  # fmt: skip
     record = _record(
         model, "posterior", n, note, seed=seed, temperature=temperature,
@@ -260,7 +260,7 @@ def interpolation(
         ends.append(encode(model, scan, device).means)
     lines = [between(a, b, n) for a, b in zip(*ends, strict=True)]
     drawn, note = _decoded(
-        model, lambda: zip(*lines, strict=True), _on_grid(model), n, device, None, False,
+        model, lambda: zip(*lines, strict=True), placed_on_grid(model), n, device, None, False,
         progress, cancel,
     )  # fmt: skip
     scans = [{"sha256": scan.source.digest} for scan in (first, second)]
@@ -311,12 +311,14 @@ def _decoded(
     return drawn, note
 
 
-def _on_grid(model: NormativeModel) -> Callable[[FloatArray, int], Volume]:
+def placed_on_grid(model: NormativeModel) -> Callable[[FloatArray, int], Volume]:
+    """Return what makes a volume of a decoded image and its number: on the model's own grid."""
     inside = model.template.mask
     return lambda image, number: model.synthetic(np.where(inside, image, 0), f"sample-{number}")
 
 
-def _on_scan(model: NormativeModel, encoded: Encoded) -> Callable[[FloatArray, int], Volume]:
+def placed_on_scan(model: NormativeModel, encoded: Encoded) -> Callable[[FloatArray, int], Volume]:
+    """Return what makes a volume of a decoded image: on the scan's grid, in its units."""
     scan, prepared, space = encoded.scan, encoded.prepared, model.card.preprocess
     inside = scored_mask(prepared, space, scan)
 

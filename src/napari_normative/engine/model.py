@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from napari_normative.engine.draws import Draws
     from napari_normative.engine.explore import Order
     from napari_normative.engine.export import Format
+    from napari_normative.engine.inpaint import Inpainted
     from napari_normative.engine.neighbours import Neighbour
+    from napari_normative.engine.synthetic import SyntheticSet
 
 Progress = Callable[[str, float], None]
 Cancel = Callable[[], bool]
@@ -376,6 +378,121 @@ class NormativeModel:
             return neighbours_in_model(self, latent, count)
         rows = list(encode_scans(self, map(Path, among), device=device))
         return neighbours_among(self, latent, rows, count, digest=given.source.digest)
+
+    def augment(
+        self,
+        n: int,
+        out: str | Path,
+        *,
+        around: ScanLike | None = None,
+        between: tuple[ScanLike, ScanLike] | None = None,
+        like: str | None = None,
+        cohort: str | Path | None = None,
+        seed: int = 0,
+        temperature: float = 1.0,
+        compare_with: str | Path | None = None,
+        device: str = "auto",
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> SyntheticSet:
+        """Write ``n`` synthetic volumes as a BIDS derivatives dataset.
+
+        Each volume has a sidecar that names model, seed and kind. A run that was interrupted goes
+        on where it stopped, and a larger ``n`` adds to the set; the same request gives the same
+        bytes.
+
+        Parameters
+        ----------
+        n : int
+        out : path
+            Folder of the set: missing, empty, or with volumes of the same request.
+        around : scan, optional
+            Draw what the model holds possible for it, on its grid and in its units.
+        between : pair of scans, optional
+            Go from one to the other in equal steps, the ends left out.
+        like, cohort : str and path, optional
+            ``COLUMN=VALUE`` and the table with that column: draw from the Gaussian of the latents
+            of these people, eight or more.
+        seed : int
+        temperature : float
+            1 draws as the latents are spread; less stays nearer to their mean.
+        compare_with : path, optional
+            Folder or table of real scans: ``quality.html``, ``.tsv`` and ``.json`` say how much the
+            volumes are like them, and whether they copy anybody.
+        device : str
+        progress, cancel : callable, optional
+
+        Raises
+        ------
+        NormativeError
+            ``GEN-001`` to ``GEN-008``; scans as for :meth:`detect`.
+
+        Examples
+        --------
+        >>> made = model.augment(2, "synthetic", seed=1, device="cpu")
+        >>> [file.name for file in made.files]
+        ['sub-synth0001_desc-synthetic_T1w.nii.gz', 'sub-synth0002_desc-synthetic_T1w.nii.gz']
+        """
+        from napari_normative.engine.synthetic import augment
+
+        return augment(
+            self, n, out, around=around, between=between, like=like, cohort=cohort, seed=seed,
+            temperature=temperature, compare_with=compare_with, device=device,
+            progress=progress, cancel=cancel,
+        )  # fmt: skip
+
+    def inpaint(
+        self,
+        scan: ScanLike,
+        missing: ScanLike | None = None,
+        *,
+        slices: Sequence[str] = (),
+        device: str = "auto",
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Inpainted:
+        """Fill missing or damaged parts of a scan with what the model holds most probable.
+
+        The latents are fitted to the observed voxels alone; what they decode to is joined to the
+        scan without a seam. Observed voxels stay bit for bit. What is made is synthetic, and may
+        hide disease.
+
+        Parameters
+        ----------
+        scan : scan
+            As for :meth:`detect`.
+        missing : scan, optional
+            Mask on the scan's grid; anything but 0 is missing.
+        slices : sequence of str
+            Such as ``k:40-44``: axis as stored, counted from 0. Without these and a mask, voxels
+            of a file that are no numbers, and slices without signal between others, are filled.
+        device : str
+        progress, cancel : callable, optional
+
+        Raises
+        ------
+        NormativeError
+            ``GEN-010`` to ``GEN-012``; otherwise as for :meth:`detect`.
+
+        Examples
+        --------
+        >>> made = model.inpaint(scan, slices=["k:40-42"], device="cpu")
+        >>> made.record["missing"]
+        ['slices k:40-42']
+        """
+        from napari_normative.engine.inpaint import inpaint
+        from napari_normative.io.nifti import read_with_gaps
+
+        gaps = None
+        if isinstance(scan, str | Path):
+            given, gaps = read_with_gaps(scan)
+        else:
+            given = as_volume(scan)
+        mask = None if missing is None else as_volume(missing)
+        return inpaint(
+            self, given, gaps=gaps, mask=mask, slices=slices, device=device,
+            progress=progress, cancel=cancel,
+        )  # fmt: skip
 
     def directions(self, order: Order = "kl", *, device: str = "auto") -> tuple[Direction, ...]:
         """Return the latent directions, the most used first; by KL or decoded variance."""

@@ -23,7 +23,7 @@ from napari_normative.io.headers import Layout, parse
 from napari_normative.io.names import SUFFIXES, find_volumes, other_half, stem, suffix_of
 from napari_normative.io.transforms import Trust, choose_affine
 from napari_normative.io.writing import write_volume
-from napari_normative.volume import Affine, FloatArray, Source, Volume
+from napari_normative.volume import Affine, FloatArray, Mask, Source, Volume
 
 __all__ = [
     "SUFFIXES",
@@ -32,6 +32,7 @@ __all__ = [
     "masked",
     "read_series",
     "read_volume",
+    "read_with_gaps",
     "require_signal",
     "stem",
     "write_volume",
@@ -102,25 +103,34 @@ def read_volume(
     ((108, 92, 89), (2.0, 2.0, 2.0), 'PSR')
     """
     file = _File(Path(path))
-    count = file.layout.shape[3]
-    if volume is None:
-        if count > 1:
-            raise VolumeFileError(
-                "NIF-019",
-                f"the file holds {count} volumes and none was chosen",
-                f"Choose one with --volume N, counted from 0 (0 to {count - 1}).",
-                subject=file.name,
-            )
-        volume = 0
-    if not 0 <= volume < count:
-        raise VolumeFileError(
-            "NIF-020",
-            f"there is no volume {volume}; the file holds {count}",
-            f"Choose one with --volume N, counted from 0 (0 to {count - 1}).",
-            subject=file.name,
-        )
-    data, affine, source = file.load(volume, 1, trust=trust, any_size=any_size)
+    data, affine, source = file.load(file.one(volume), 1, trust=trust, any_size=any_size)
     return Volume(data[..., 0], affine, source)
+
+
+def read_with_gaps(
+    path: str | Path,
+    *,
+    volume: int | None = None,
+    trust: Trust | None = None,
+    any_size: bool = False,
+) -> tuple[Volume, Mask]:
+    """Read one 3D volume whose voxels may be missing in any number.
+
+    Parameters and errors are those of :func:`read_volume`, without ``NIF-025``.
+
+    Returns
+    -------
+    Volume
+        With 0 where the file holds no finite number.
+    bool array, shape (I, J, K)
+        Where that was.
+    """
+    file = _File(Path(path))
+    data, affine, source = file.load(
+        file.one(volume), 1, trust=trust, any_size=any_size, keep_gaps=True
+    )
+    gaps = ~np.isfinite(data[..., 0])
+    return Volume(np.where(gaps, 0, data[..., 0]).astype(np.float32), affine, source), gaps
 
 
 def read_series(path: str | Path, *, trust: Trust | None = None, any_size: bool = False) -> Series:
@@ -178,10 +188,40 @@ class _File:
             if suffix_of(self.path) not in (".img", ".img.gz"):
                 self.voxel_path = other_half(path, ".img")
 
+    def one(self, volume: int | None) -> int:
+        """Return the number of the one volume that is wanted."""
+        count = self.layout.shape[3]
+        if volume is None:
+            if count > 1:
+                raise VolumeFileError(
+                    "NIF-019",
+                    f"the file holds {count} volumes and none was chosen",
+                    f"Choose one with --volume N, counted from 0 (0 to {count - 1}).",
+                    subject=self.name,
+                )
+            volume = 0
+        if not 0 <= volume < count:
+            raise VolumeFileError(
+                "NIF-020",
+                f"there is no volume {volume}; the file holds {count}",
+                f"Choose one with --volume N, counted from 0 (0 to {count - 1}).",
+                subject=self.name,
+            )
+        return volume
+
     def load(
-        self, first: int, count: int, *, trust: Trust | None, any_size: bool
+        self,
+        first: int,
+        count: int,
+        *,
+        trust: Trust | None,
+        any_size: bool,
+        keep_gaps: bool = False,
     ) -> tuple[FloatArray, Affine, Source]:
-        """Read ``count`` volumes from ``first`` on; shape (I, J, K, count)."""
+        """Read ``count`` volumes from ``first`` on; shape (I, J, K, count).
+
+        With ``keep_gaps`` what is no finite number stays so.
+        """
         layout = self.layout
         i, j, k, _ = layout.shape
         affine, place = choose_affine(
@@ -203,7 +243,10 @@ class _File:
         if window.position < layout.end:
             raise self._too_short(window.position)
         raw = window.buffer.view(layout.dtype).reshape((i, j, k, count), order="F")
-        data, repaired = _intensities(raw, layout, self.name)
+        data = _intensities(raw, layout)
+        repaired: tuple[str, ...] = ()
+        if not keep_gaps:
+            data, repaired = masked(data, self.name)
         source = Source(
             name=stem(self.path),
             path=self.path,
@@ -278,9 +321,7 @@ class _File:
         return True
 
 
-def _intensities(
-    raw: NDArray[np.generic], layout: Layout, name: str
-) -> tuple[FloatArray, tuple[str, ...]]:
+def _intensities(raw: NDArray[np.generic], layout: Layout) -> FloatArray:
     """Scale stored values to float32; rounding happens once, at the end."""
     scaled = layout.slope != 1 or layout.intercept != 0
     with np.errstate(over="ignore", invalid="ignore"):
@@ -291,9 +332,7 @@ def _intensities(
                 data[(..., *k)] = exact * layout.slope + layout.intercept
         else:
             data = raw.astype(np.float32, order="F")
-    if raw.dtype.kind != "f" and not scaled:
-        return data, ()
-    return masked(data, name)
+    return data
 
 
 def masked(data: FloatArray, name: str) -> tuple[FloatArray, tuple[str, ...]]:
