@@ -33,6 +33,7 @@ _PUBLIC = {
     "NormativeModel": "napari_normative.engine.model",
     "Outcome": "napari_normative.engine.batch",
     "ScriptedSession": "napari_normative.plugin.scripting.session",
+    "StoredReconstruction": "napari_normative.engine.large",
     "Volume": "napari_normative.volume",
     "available_models": "napari_normative.engine.model",
     "evaluate": "napari_normative.engine.evaluate",
@@ -61,6 +62,7 @@ __all__ = [
     "NormativeModel",
     "Outcome",
     "ScriptedSession",
+    "StoredReconstruction",
     "Volume",
     "__version__",
     "available_models",
@@ -85,6 +87,7 @@ if TYPE_CHECKING:
     from napari_normative.engine.encoding import Encoding
     from napari_normative.engine.evaluate import evaluate
     from napari_normative.engine.evaluation import Evaluation
+    from napari_normative.engine.large import StoredReconstruction
     from napari_normative.engine.made import MadeVolume
     from napari_normative.engine.model import NormativeModel, available_models, load_model
     from napari_normative.engine.train import fit

@@ -18,6 +18,7 @@ from napari_normative.cli.export import export, prepare
 from napari_normative.cli.import_monai import import_monai
 from napari_normative.cli.models import encode, inspect, sample
 from napari_normative.cli.program import program
+from napari_normative.cli.reconstruct import reconstruct
 from napari_normative.cli.review import app as review
 from napari_normative.cli.train import train
 
@@ -27,6 +28,7 @@ SCANS, MODELS, THIS = "Scans", "Models", "This program"
 
 app.command(rich_help_panel=SCANS)(detect)
 app.command(rich_help_panel=SCANS)(cohort)
+app.command(rich_help_panel=SCANS)(reconstruct)
 app.command(rich_help_panel=SCANS)(encode)
 app.command(rich_help_panel=SCANS)(inspect)
 app.add_typer(review, name="review", rich_help_panel=SCANS)
