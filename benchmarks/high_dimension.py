@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,35 +47,46 @@ def main() -> None:
     parser.add_argument("scan", type=Path)
     parser.add_argument("--work", type=Path)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--kinds", nargs="+", default=tuple(NAMES))
+    parser.add_argument("--rows", type=Path, help="JSON lines: what is in it is not measured again")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    known = options.rows.read_text().splitlines() if options.rows and options.rows.exists() else []
+    rows = [json.loads(line) for line in known]
     with tempfile.TemporaryDirectory(dir=options.work) as folder:
-        rows, whole = measure(options, Path(folder))
-    text = report(options.model, rows, whole)
+        for row in measure(options, rows, Path(folder)):
+            rows.append(row)
+            print(json.dumps(row), flush=True)
+            if options.rows:
+                options.rows.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    text = report(options.model, rows)
     print(text)
     if options.out:
         options.out.write_text(text)
 
 
-def measure(options: argparse.Namespace, work: Path) -> tuple[list[Any], list[Any]]:
-    """Return what the processes measured: streamed, and whole volumes."""
+def measure(
+    options: argparse.Namespace, known: list[dict[str, Any]], work: Path
+) -> Iterator[dict[str, Any]]:
+    """Yield what the processes measured."""
     from napari_normative.engine.model import load_model
 
-    rows, whole = [], []
+    done = {(row["n"], row["kind"], row["mode"]) for row in known}
     small = load_model(options.model)
     for n in options.sizes:
-        for kind in ("head", "full"):
+        for kind in options.kinds:
+            modes = ("stream", "whole") if n in WHOLE and kind == "head" else ("stream",)
+            left = [mode for mode in modes if (n, kind, mode) not in done]
+            if not left:
+                continue
             model, scan = work / "model.safetensors", work / "scan.nii"
             enlarged(small, n, kind).save(model)
             make_scan(options.scan, n, kind, scan)
-            for mode in ("stream", "whole") if n in WHOLE and kind == "head" else ("stream",):
+            for mode in left:
                 order = {"mode": mode, "model": str(model), "scan": str(scan), "n": n}
                 order["out"] = str(work / "out")
-                found = {"n": n, "kind": kind, **run(order)}
-                print(json.dumps(found), flush=True)
-                (rows if mode == "stream" else whole).append(found)
+                yield {"n": n, "kind": kind, "mode": mode, **run(order)}
             shutil.rmtree(work / "out", ignore_errors=True)
-    return rows, whole
 
 
 def enlarged(model: Any, n: int, kind: str) -> Any:
@@ -242,7 +254,7 @@ def peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def report(model: Path, rows: list[dict[str, Any]], whole: list[dict[str, Any]]) -> str:
+def report(model: Path, measured: list[dict[str, Any]]) -> str:
     """Return the page."""
     import torch
 
@@ -251,6 +263,9 @@ def report(model: Path, rows: list[dict[str, Any]], whole: list[dict[str, Any]])
 
     card, digest = load_model(model).card, load_model(model).digest
     net = card.network
+    order = sorted(measured, key=lambda row: (row["kind"], row["n"]))
+    rows = [row for row in order if row["mode"] == "stream"]
+    whole = [row for row in order if row["mode"] == "whole"]
     people = sum(card.training.people["train"].values())
     lines = [
         "# Large volumes under a memory limit",

@@ -20,7 +20,7 @@ from napari_normative.engine.model import NormativeModel
 from napari_normative.engine.presets import PRESETS, Preset
 from napari_normative.engine.ranks import Ranks
 from napari_normative.engine.train import fit
-from napari_normative.errors import CancelledError, OutputError, TrainingError
+from napari_normative.errors import CancelledError, ExportError, OutputError, TrainingError
 from napari_normative.io import streamed
 from napari_normative.io.nifti import read_volume, write_volume
 from napari_normative.volume import Volume
@@ -28,17 +28,19 @@ from phantoms import phantom
 
 
 @pytest.fixture(scope="module")
-def patch_model(tmp_path_factory, phantom_cohort, phantom_template, tiny_preset) -> NormativeModel:
-    """A patch model, trained by the program itself on windows of phantoms."""
+def patch_model(tmp_path_factory, phantom_cohort, tiny_preset) -> NormativeModel:
+    """A patch model, trained by the program itself on windows of phantoms, which lie alike."""
+    space = tiny_preset.preprocess.model_copy(update={"alignment": "none"})
     preset = Preset.model_validate(
         {
             **tiny_preset.model_dump(),
+            "preprocess": space.model_dump(), "template": "none", "steps": 30,
             "latent": "spatial", "latent_size": 4, "widths": (8, 16), "linear_factor": 0,
             "local_edge": 0, "window": (12, 12, 12), "overlap": 4, "rate": 3e-3,
         }
     )  # fmt: skip
     out = tmp_path_factory.mktemp("patch") / "patch.safetensors"
-    fit(phantom_cohort, out, preset=preset, template=phantom_template, device="cpu")
+    fit(phantom_cohort, out, preset=preset, device="cpu")
     return NormativeModel.load(out)
 
 
@@ -118,15 +120,16 @@ def test_layers_stay_on_disk_and_lie_where_the_scan_lies(patch_model, scan_path,
     assert low == -high < 0
 
 
-def test_a_space_too_large_to_see_as_a_whole_is_seen_coarsely_first(
-    patch_model, scan_path, in_memory, tmp_path, monkeypatch
+@pytest.mark.parametrize(("voxels", "most"), [(20000, 0.02), (2000, 0.07)])
+def test_what_is_too_large_to_see_as_a_whole_is_seen_in_blocks_first(
+    patch_model, scan_path, in_memory, tmp_path, monkeypatch, voxels, most
 ) -> None:
-    monkeypatch.setattr(large, "OVERVIEW_VOXELS", 2000)
+    monkeypatch.setattr(large, "OVERVIEW_VOXELS", voxels)
     stored = patch_model.reconstruct_to(scan_path, tmp_path / "out", device="cpu", force=True)
     inside = (stored.reconstruction.data > 0) & in_memory.mask
     assert inside.sum() > 0.8 * in_memory.mask.sum()
     error = np.abs(stored.reconstruction.data - in_memory.reconstruction.data)[inside]
-    assert np.median(error) < 0.05 * np.ptp(in_memory.reconstruction.data)
+    assert np.median(error) < most * np.ptp(in_memory.reconstruction.data)
 
 
 def test_a_model_of_whole_volumes_reconstructs_to_disk_as_well(
@@ -205,6 +208,16 @@ def test_a_preset_whose_windows_do_not_tile_is_refused_in_a_sentence() -> None:
         PRESETS["brain-1mm-patch"].changed({"window": [60, 60, 60]})
     with pytest.raises(TrainingError, match=r"TRN-007.*spatial latent"):
         PRESETS["brain-2mm"].changed({"window": [16, 16, 16]})
+
+
+def test_a_patch_model_draws_samples_and_says_that_it_cannot_be_exported(
+    patch_model, tmp_path
+) -> None:
+    (drawn,) = patch_model.sample(1, seed=3, device="cpu")
+    assert drawn.shape == (20, 24, 20)
+    assert 0.3 < drawn.data[patch_model.template.mask].mean() < 1.5
+    with pytest.raises(ExportError, match=r"EXP-006.*reconstruct_to"):
+        patch_model.export(tmp_path / "out", "torch")
 
 
 def test_the_command_writes_a_folder_for_each_scan_and_a_bad_one_is_a_line(
