@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 MARKER = "reconstruction.json"
 OVERVIEW_VOXELS = 1 << 24
 """A scan and a model's space are looked at as a whole in so many voxels or fewer: 256 per axis."""
+PIECE = 16
+"""Planes that are brought to the model's space at a time: resampling holds several copies."""
 SAMPLED_PLANES = 24
 """Of the model's space, whose intensities stand for all where the overview is in blocks."""
 GPU_BATCH = 8
@@ -382,7 +384,9 @@ def blended(
     rows = windows.starts[2]
     for first, end in zip(rows, (*rows[1:], windows.shape[2]), strict=True):
         fresh, read = slice(read - first, depth), first + depth
-        image[..., fresh] = seen(first + fresh.start, read)
+        for piece in range(fresh.start, depth, PIECE):
+            end_of_piece = min(piece + PIECE, depth)
+            image[..., piece:end_of_piece] = seen(first + piece, first + end_of_piece)
         waiting: list[Triple] = []
         for a in windows.starts[0]:
             for b in windows.starts[1]:

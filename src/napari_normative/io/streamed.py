@@ -19,7 +19,7 @@ from napari_normative.io.writing import nifti_start
 from napari_normative.volume import Affine, FloatArray, Source, Volume
 
 Box = tuple[slice, slice, slice]
-SLAB_VOXELS = 1 << 23
+SLAB_VOXELS = 1 << 21
 """A pass over a scan holds about so many voxels at a time."""
 
 
