@@ -38,6 +38,7 @@ _PUBLIC = {
     "ProbeResult": "napari_normative.engine.probe_result",
     "ScriptedSession": "napari_normative.plugin.scripting.session",
     "SyntheticSet": "napari_normative.engine.synthetic",
+    "StoredReconstruction": "napari_normative.engine.large",
     "Volume": "napari_normative.volume",
     "available_models": "napari_normative.engine.model",
     "evaluate": "napari_normative.engine.evaluate",
@@ -72,6 +73,7 @@ __all__ = [
     "Probe",
     "ProbeResult",
     "ScriptedSession",
+    "StoredReconstruction",
     "SyntheticSet",
     "Volume",
     "__version__",
@@ -100,6 +102,7 @@ if TYPE_CHECKING:
     from napari_normative.engine.evaluate import evaluate
     from napari_normative.engine.evaluation import Evaluation
     from napari_normative.engine.inpaint import Inpainted
+    from napari_normative.engine.large import StoredReconstruction
     from napari_normative.engine.made import MadeVolume
     from napari_normative.engine.model import NormativeModel, available_models, load_model
     from napari_normative.engine.prediction import Prediction

@@ -22,6 +22,7 @@ from napari_normative.cli.models import encode, inspect, sample
 from napari_normative.cli.neighbours import neighbours
 from napari_normative.cli.probe import predict, probe
 from napari_normative.cli.program import program
+from napari_normative.cli.reconstruct import reconstruct
 from napari_normative.cli.review import app as review
 from napari_normative.cli.train import train
 
@@ -31,6 +32,7 @@ SCANS, MODELS, THIS = "Scans", "Models", "This program"
 
 app.command(rich_help_panel=SCANS)(detect)
 app.command(rich_help_panel=SCANS)(cohort)
+app.command(rich_help_panel=SCANS)(reconstruct)
 app.command(rich_help_panel=SCANS)(encode)
 app.command(rich_help_panel=SCANS)(neighbours)
 app.command(rich_help_panel=SCANS)(predict)

@@ -46,6 +46,8 @@ class AugmentConfig(BaseModel):
 
 KNOTS = (5, 6, 5)
 """Of the smooth displacement field."""
+MIRRORED = 0.5
+"""Share of the draws that are mirrored, where anatomy allows: those whose first number is below."""
 
 
 class Chance(NamedTuple):
@@ -129,7 +131,7 @@ def augment(
 
     n, device = len(images), images.device
     if config.flip:
-        mirrored = (chance.uniform[:, 0] < 0.5).view(n, 1, 1, 1, 1)
+        mirrored = (chance.uniform[:, 0] < MIRRORED).view(n, 1, 1, 1, 1)
         images = torch.where(mirrored, images.flip(2), images)
         masks = torch.where(mirrored, masks.flip(2), masks)
 

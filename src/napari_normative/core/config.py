@@ -44,6 +44,11 @@ class VAEConfig(BaseModel):
         Number of blocks; their mirror images, where the cohort was mirrored, not counted.
     local_mirrored : bool
         Blocks of the second half of the first axis are mirror images of the first.
+    window : tuple of 3 int, optional
+        The patch form, spatial: the network sees windows of this size, and with each voxel its
+        position in the model's space; ``shape`` is the size of that space.
+    overlap : int
+        Voxels that neighbouring windows of a reconstruction share at least.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,6 +68,13 @@ class VAEConfig(BaseModel):
     local_size: int = Field(0, ge=0)
     local_blocks: int = Field(0, ge=0)
     local_mirrored: bool = True
+    window: tuple[int, int, int] | None = None
+    overlap: int = Field(0, ge=0)
+
+    @property
+    def seen(self) -> tuple[int, int, int]:
+        """Voxels that the network sees at a time, in training and in use."""
+        return self.window or self.shape
 
     @property
     def stride(self) -> int:
@@ -93,6 +105,10 @@ class VAEConfig(BaseModel):
             raise ValueError(f"shape {self.shape} is not divisible by {self.linear_factor}")
         if bool(self.linear_factor) != bool(self.linear_voxels):
             raise ValueError("linear_factor and linear_voxels are given together or not at all")
+        if self.window is not None:
+            self._tile(self.window)
+        elif self.overlap:
+            raise ValueError("an overlap needs windows")
         if self.local_edge:
             step = self.local_edge // 2
             coarse = [n // self.linear_factor for n in self.shape] if self.linear_factor else [1]
@@ -101,6 +117,19 @@ class VAEConfig(BaseModel):
             if self.channels != 1 or not self.local_size or not self.local_blocks:
                 raise ValueError("a local level needs one channel, a size and a number of blocks")
         return self
+
+    def _tile(self, window: tuple[int, int, int]) -> None:
+        if self.latent != "spatial":
+            raise ValueError("windows need the spatial latent")
+        if any(w > n or w % self.stride for n, w in zip(self.shape, window, strict=True)):
+            raise ValueError(
+                f"a window {window} is no multiple of the stride {self.stride} within {self.shape}"
+            )
+        if self.overlap % self.stride or self.overlap >= min(window):
+            raise ValueError(
+                f"an overlap of {self.overlap} is no multiple of the stride {self.stride} below "
+                f"the window {window}"
+            )
 
 
 class BaselineConfig(BaseModel):

@@ -10,7 +10,9 @@ Two forms by configuration:
     level* below it gives blocks of the volume latents of their own.
 ``spatial``
     A latent vector per cell of a coarse grid, for crops and large fields of view;
-    any spatial size divisible by the stride.
+    any spatial size divisible by the stride. In its *patch form* the network sees windows of
+    the model's space and, as three further channels, where each voxel lies in it; a volume is
+    reconstructed window by window and blended, at a cost linear in its voxels.
 
 Shapes: volumes are (N, C, I, J, K); dense latents (N, Z); spatial latents
 (N, Z, I/s, J/s, K/s) with stride s.
@@ -27,6 +29,7 @@ from torch.nn import functional as F
 
 from napari_normative.core.config import VAEConfig
 from napari_normative.core.linear import LinearBranch, LocalLevel
+from napari_normative.core.windows import Windows
 
 LOG_VARIANCE_RANGE = (-10.0, 4.0)
 SMALL_CONVOLUTION = 20480
@@ -68,17 +71,36 @@ class Conv3d(nn.Conv3d):
         return super().forward(x)
 
 
-def _norm(width: int) -> nn.GroupNorm:
-    return nn.GroupNorm(8 if width % 8 == 0 else 1, width)
+class VoxelNorm(nn.Module):
+    """Divides the features of each voxel by their root mean square, then scales and shifts.
+
+    Statistics over a window, as of GroupNorm, would make a voxel depend on what else its window
+    holds: the same place would look different in neighbouring windows.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width, 1, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(width, 1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return an array of the shape of ``x`` (N, C, I, J, K)."""
+        size = torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-5)
+        out: Tensor = torch.addcmul(self.bias, x * size, self.weight)
+        return out
+
+
+def _norm(width: int, patches: bool) -> nn.Module:
+    return VoxelNorm(width) if patches else nn.GroupNorm(8 if width % 8 == 0 else 1, width)
 
 
 class ResidualBlock(nn.Module):
     """Two normalised convolutions around an identity; starts as the identity."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, patches: bool = False) -> None:
         super().__init__()
-        self.norm1, self.conv1 = _norm(width), Conv3d(width, width, 3, padding=1)
-        self.norm2, self.conv2 = _norm(width), Conv3d(width, width, 3, padding=1)
+        self.norm1, self.conv1 = _norm(width, patches), Conv3d(width, width, 3, padding=1)
+        self.norm2, self.conv2 = _norm(width, patches), Conv3d(width, width, 3, padding=1)
         nn.init.zeros_(self.conv2.weight)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -104,24 +126,51 @@ def unfold(x: Tensor, block: int) -> Tensor:
     return x.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(n, c // b**3, i * b, j * b, k * b)
 
 
+class Place(nn.Module):
+    """Joins three channels to features: where each cell lies in the model's space.
+
+    Its centre's position along right, anterior, superior, from -1 at one face of the space to 1 at
+    the opposite one.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], step: int) -> None:
+        super().__init__()
+        self.shape, self.step = shape, step
+
+    def forward(self, h: Tensor, origin: Tensor | None) -> Tensor:
+        """(N, C, ...) to (N, C + 3, ...); ``origin`` (N, 3) is the first voxel, 0 unless given."""
+        n, _, *cells = h.shape
+        first = h.new_zeros(n, 3) if origin is None else origin.to(h)
+        channels = []
+        for axis, (size, count) in enumerate(zip(self.shape, cells, strict=True)):
+            centre = (torch.arange(count, device=h.device, dtype=h.dtype) + 0.5) * self.step
+            at = 2 * (first[:, axis, None] + centre) / size - 1
+            view = [n, 1, 1, 1, 1]
+            view[2 + axis] = count
+            channels.append(at.view(view).expand(n, 1, *cells))
+        return torch.cat([h, *channels], 1)
+
+
 class Encoder(nn.Module):
     """Volumes to features on the coarsest grid."""
 
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         self.stem = config.stem
-        widths = config.widths
+        widths, patches = config.widths, config.window is not None
+        self.place = Place(config.shape, config.stem) if patches else None
         layers: list[nn.Module] = [
-            Conv3d(config.channels * config.stem**3, widths[0], 3, padding=1),
-            ResidualBlock(widths[0]),
+            Conv3d(config.channels * config.stem**3 + 3 * patches, widths[0], 3, padding=1),
+            ResidualBlock(widths[0], patches),
         ]
         for before, after in itertools.pairwise(widths):
-            layers += [Conv3d(before, after, 2, stride=2), ResidualBlock(after)]
-        self.layers = nn.Sequential(*layers, _norm(widths[-1]), nn.SiLU())
+            layers += [Conv3d(before, after, 2, stride=2), ResidualBlock(after, patches)]
+        self.layers = nn.Sequential(*layers, _norm(widths[-1], patches), nn.SiLU())
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, origin: Tensor | None = None) -> Tensor:
         """(N, C, I, J, K) to (N, widths[-1], I/s, J/s, K/s)."""
-        out: Tensor = self.layers(fold(x, self.stem))
+        h = fold(x, self.stem)
+        out: Tensor = self.layers(h if self.place is None else self.place(h, origin))
         return out
 
 
@@ -131,23 +180,24 @@ class Decoder(nn.Module):
     def __init__(self, config: VAEConfig, in_width: int) -> None:
         super().__init__()
         self.stem = config.stem
-        widths = config.widths[::-1]
+        widths, patches = config.widths[::-1], config.window is not None
+        self.place = Place(config.shape, config.stride) if patches else None
         layers: list[nn.Module] = [
-            Conv3d(in_width, widths[0], 3, padding=1),
-            ResidualBlock(widths[0]),
+            Conv3d(in_width + 3 * patches, widths[0], 3, padding=1),
+            ResidualBlock(widths[0], patches),
         ]
         for before, after in itertools.pairwise(widths):
             # Fold's inverse after a 1-voxel convolution: its backward pass is
             # deterministic on every device, that of trilinear upsampling is not.
-            layers += [Conv3d(before, after * 8, 1), _Unfold(2), ResidualBlock(after)]
+            layers += [Conv3d(before, after * 8, 1), _Unfold(2), ResidualBlock(after, patches)]
         last = Conv3d(widths[-1], config.channels * config.stem**3, 3, padding=1)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)  # type: ignore[arg-type]
-        self.layers = nn.Sequential(*layers, _norm(widths[-1]), nn.SiLU(), last)
+        self.layers = nn.Sequential(*layers, _norm(widths[-1], patches), nn.SiLU(), last)
 
-    def forward(self, h: Tensor) -> Tensor:
+    def forward(self, h: Tensor, origin: Tensor | None = None) -> Tensor:
         """(N, in_width, I/s, J/s, K/s) to (N, C, I, J, K)."""
-        return unfold(self.layers(h), self.stem)
+        return unfold(self.layers(h if self.place is None else self.place(h, origin)), self.stem)
 
 
 class _Unfold(nn.Module):
@@ -196,10 +246,14 @@ class VAE(nn.Module):
             self.to_latent = Conv3d(width, 2 * size, 1)
             self.decoder = Decoder(config, size)
 
-    def encode(self, x: Tensor) -> Latent:
-        """Volumes (N, C, I, J, K) to a Gaussian over latents."""
+    def encode(self, x: Tensor, origin: Tensor | None = None) -> Latent:
+        """Volumes (N, C, I, J, K) to a Gaussian over latents.
+
+        ``origin`` (N, 3) is for the patch form where the first voxels lie in the model's space;
+        0, as of whole volumes, unless given.
+        """
         if self.config.latent == "spatial":
-            mean, log_variance = self.to_latent(self.encoder(x)).chunk(2, dim=1)
+            mean, log_variance = self.to_latent(self.encoder(x, origin)).chunk(2, dim=1)
             return Latent(mean, log_variance.clamp(*LOG_VARIANCE_RANGE))
         # 0 is outside the scan's foreground: nothing is known there, so no deviation either.
         centred = (x - self.mean_image) * (x != 0).any(1, keepdim=True)
@@ -210,13 +264,16 @@ class VAE(nn.Module):
             log_variance = log_variance + self.linear.prior_log_variance()
         return Latent(mean, log_variance.clamp(*LOG_VARIANCE_RANGE))
 
-    def decode(self, z: Tensor, local: Tensor | None = None) -> Tensor:
+    def decode(
+        self, z: Tensor, local: Tensor | None = None, origin: Tensor | None = None
+    ) -> Tensor:
         """Latents to volumes (N, C, I, J, K); linear output, no squashing.
 
-        ``local`` (N, B, K) are latents of the local level; its average unless given.
+        ``local`` (N, B, K) are latents of the local level; its average unless given. ``origin`` as
+        for :meth:`encode`.
         """
         if self.config.latent == "spatial":
-            out: Tensor = self.decoder(z)
+            out: Tensor = self.decoder(z, origin)
             return out
         cells = self.from_latent(z).reshape(len(z), self.config.bottleneck, *self.config.cells)
         out = self.mean_image + self.decoder(cells)
@@ -246,10 +303,29 @@ class VAE(nn.Module):
     def reconstruct(self, x: Tensor, latent: Latent | None = None) -> Tensor:
         """Decode the latent means of all levels: the pseudo-healthy reconstruction.
 
-        ``latent`` is the global one of ``x``, where it is known already.
+        ``latent`` is the global one of ``x``, where it is known already. The patch form looks
+        again, window by window.
         """
+        if self.config.window is not None:
+            return self._blended(x)
         whole = self.decode((self.encode(x) if latent is None else latent).mean)
         local = self.encode_local(x, whole)
         return (
             whole if local is None or self.local is None else whole + self.local.decode(local.mean)
         )
+
+    def reconstruct_windows(self, x: Tensor, origin: Tensor) -> Tensor:
+        """Decode the latent means of windows (N, C, *window) that begin at ``origin`` (N, 3)."""
+        return self.decode(self.encode(x, origin).mean, origin=origin)
+
+    def _blended(self, x: Tensor) -> Tensor:
+        i, j, k = x.shape[2:]
+        config, out = self.config, torch.zeros_like(x)
+        windows = Windows.over((i, j, k), config.seen, config.overlap, config.stride)
+        for start in windows:
+            box = (..., *windows.box(start))
+            if x[box].any():  # 0 is outside the foreground: nothing is reconstructed there
+                origin = x.new_tensor(start).expand(len(x), 3)
+                weight = torch.from_numpy(windows.weight(start)).to(x)
+                out[box] += weight * self.reconstruct_windows(x[box], origin)
+        return out

@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_normative.core.calibration import Calibration
 from napari_normative.core.card import CalibrationFacts, ModelCard, TrainingFacts
-from napari_normative.core.config import ObjectiveConfig
+from napari_normative.core.config import NetworkConfig, ObjectiveConfig, VAEConfig
 from napari_normative.core.latent import AggregatedPosterior, People, latent_health
 from napari_normative.core.score import ScoreConfig
 from napari_normative.engine.calibrate import calibrate, held_out
@@ -36,6 +36,11 @@ LIMITS = (
     "candidates. Finds what changes intensity on this contrast; changes of texture, small "
     "displacements and lesions of ordinary intensity stay unseen. No candidate does not mean "
     "no disease. A left-right flipped scan is not noticed."
+)
+WINDOWED = (
+    " Sees windows of {window} mm, each voxel with its place: what shows across larger distances "
+    "only, such as the shape of the whole, is not judged. Streamed reconstructions come with the "
+    "residual; z maps and candidates are those of detection, in memory."
 )
 
 
@@ -121,7 +126,7 @@ def assemble(
         ),
         held_out=held_out(prepared, reconstruct),
         intended_use=INTENDED_USE,
-        limits=LIMITS,
+        limits=LIMITS + windowed(network.config, prepared.config.spacing_mm),
         license=label.license,
         credit=label.credit,
     )
@@ -131,6 +136,13 @@ def assemble(
         unseen, _ = gaussians("calibration-a", "calibration-b")
         tensors.update(People.anonymous(latents, unseen).tensors())
     return NormativeModel(card, tensors)
+
+
+def windowed(config: NetworkConfig, spacing_mm: float) -> str:
+    """Return what the patch form cannot do, for the card; empty for other forms."""
+    if not isinstance(config, VAEConfig) or config.window is None:
+        return ""
+    return WINDOWED.format(window=" × ".join(f"{n * spacing_mm:g}" for n in config.window))
 
 
 def _applied(

@@ -76,7 +76,8 @@ def export(
     ------
     ExportError
         ``EXP-001`` a package is missing, ``EXP-002`` the graph's answers differ, ``EXP-003`` the
-        model has no network, ``EXP-004`` it cannot be traced, ``EXP-005`` no such format.
+        model has no network, ``EXP-004`` it cannot be traced, ``EXP-005`` no such format,
+        ``EXP-006`` it is in the patch form.
     OutputError
         When the folder holds other files, or cannot be written.
     """

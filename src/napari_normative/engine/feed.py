@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from napari_normative.core.augment import Chance, draw_chance
+from napari_normative.core.augment import MIRRORED, Chance, draw_chance
 from napari_normative.core.config import VAEConfig
 from napari_normative.engine.cohort import groups
 from napari_normative.engine.prepared import PreparedCohort
@@ -22,6 +22,8 @@ from napari_normative.engine.ranks import Ranks
 
 GPU_READERS = 6
 """Threads that read, unpack and draw random numbers while a GPU computes."""
+WINDOWS = 1
+"""Sets the draws of windows apart from all others of a step and position."""
 AHEAD = 2
 """Steps that wait, made ready, beside those that the threads are at."""
 
@@ -60,13 +62,17 @@ class Batch(NamedTuple):
     people : list of int
         Of the whole batch.
     images : float16 Tensor, shape (n, I, J, K)
+        Whole volumes, or a window of each.
     masks : bool Tensor, shape (n, I, J, K)
+    origins : float32 Tensor, shape (n, 3)
+        First voxels in the model's space, once :func:`augment` has mirrored what it will mirror.
     chance : Chance
     """
 
     people: list[int]
     images: Tensor
     masks: Tensor
+    origins: Tensor
     chance: Chance
 
 
@@ -91,8 +97,10 @@ class Feed(IterableDataset[Batch]):
         self.cohort, self.seed, self.first, self.gpu = cohort, seed, first, gpu
         self.steps = Steps(cohort, preset, seed, first)
         self.positions = ranks.slice(preset.batch)
-        self.volume = (network.channels, *network.shape)
-        self.latent = network.latent_shape
+        self.network, self.flip = network, preset.augment.flip
+        self.volume = (network.channels, *network.seen)
+        self.latent = network.model_copy(update={"shape": network.seen}).latent_shape
+        self.inside = np.argwhere(cohort.template.mask) if network.window else np.zeros((0, 3))
         self.readers = max(1, min(GPU_READERS, (os.cpu_count() or 1) - 1)) if gpu else 1
 
     def __iter__(self) -> Iterator[Batch]:
@@ -112,13 +120,45 @@ class Feed(IterableDataset[Batch]):
         """Return the batch of a step, counted from the first."""
         people = self.steps[index]
         own = [people[p] for p in self.positions]
+        step = self.first + index
+        chance = draw_chance(self.seed, step, self.positions, self.volume, self.latent)
+        starts = np.array([self._start(step, position) for position in self.positions])
+        boxes = [
+            tuple(slice(s, s + n) for s, n in zip(start, self.network.seen, strict=True))
+            for start in starts.reshape(-1, 3).tolist()
+        ]
+        images = [self.cohort.images[n][box] for n, box in zip(own, boxes, strict=True)]
+        masks = [self.cohort.masks[n][box] for n, box in zip(own, boxes, strict=True)]
+        origins = torch.from_numpy(starts.reshape(-1, 3)).float()
+        if self.flip:
+            mirrored = self.network.shape[0] - self.network.seen[0] - origins[:, 0]
+            origins[:, 0] = torch.where(chance.uniform[:, 0] < MIRRORED, mirrored, origins[:, 0])
         made = Batch(
             people,
-            torch.from_numpy(np.ascontiguousarray(self.cohort.images[own])),
-            torch.from_numpy(np.ascontiguousarray(self.cohort.masks[own])),
-            draw_chance(self.seed, self.first + index, self.positions, self.volume, self.latent),
+            torch.from_numpy(np.stack(images)),
+            torch.from_numpy(np.stack(masks)),
+            origins,
+            chance,
         )
         if not self.gpu:
             return made
         chance = Chance(*(part.pin_memory() for part in made.chance))
-        return Batch(people, made.images.pin_memory(), made.masks.pin_memory(), chance)
+        return Batch(
+            people,
+            made.images.pin_memory(),
+            made.masks.pin_memory(),
+            made.origins.pin_memory(),
+            chance,
+        )
+
+    def _start(self, step: int, position: int) -> tuple[int, int, int]:
+        """Return the first voxel of what is seen: around a voxel of the foreground, by chance."""
+        if not self.network.window:
+            return 0, 0, 0
+        random = np.random.default_rng((self.seed, step, position, WINDOWS))
+        middle, stride = self.inside[random.integers(len(self.inside))], self.network.stride
+        i, j, k = (
+            min(max(0, int(m) - w // 2), n - w) // stride * stride
+            for m, w, n in zip(middle, self.network.window, self.network.shape, strict=True)
+        )
+        return i, j, k

@@ -117,7 +117,7 @@ def trace(model: NormativeModel, *names: Name) -> Iterator[Graph]:
     ------
     ExportError
         ``EXP-003`` if the network gives the same volume for every scan, ``EXP-004`` if torch
-        cannot trace it.
+        cannot trace it, ``EXP-006`` if it is in the patch form.
     """
     import torch
 
@@ -129,6 +129,13 @@ def trace(model: NormativeModel, *names: Name) -> Iterator[Graph]:
             "EXP-003",
             f"a model of the kind {kind} has no network: it gives the same volume for every scan",
             "Use that volume itself (model.decode), or export another model.",
+            subject=model.card.name,
+        )
+    if getattr(model.card.network, "window", None):
+        raise ExportError(
+            "EXP-006",
+            "a network that sees windows is not one graph: it looks at as many as hold foreground",
+            "Use it in this program (model.reconstruct_to), or export another model.",
             subject=model.card.name,
         )
     asked = questions(model.network("cpu"))

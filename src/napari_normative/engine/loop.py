@@ -109,10 +109,10 @@ class Trainee(pl.LightningModule):
         self.rate = self.preset.rate * self.rate_factor * schedule(progress)
         for group in self._adam.param_groups:
             group["lr"] = self.rate
-        latent = self.network.encode(seen)
+        latent = self.network.encode(seen, batch.origins)
         latent = Latent(latent.mean.float(), latent.log_variance.float())
         z = latent.mean + batch.chance.latent * torch.exp(0.5 * latent.log_variance)
-        out = self.network.decode(z).float()
+        out = self.network.decode(z, origin=batch.origins).float()
         terms = evaluate(
             target, out, latent, mask, self.preset.objective, progress, self.network.log_sigma,
             self.ranks.total,
@@ -222,8 +222,12 @@ class Trainee(pl.LightningModule):
         }
 
     def _trained_by(self) -> dict[str, object]:
-        """Return the preset without the choices that come after training."""
-        return self.preset.model_dump(mode="json", exclude={"score", "local_edge", "local_size"})
+        """Return the preset without the choices that come after training, and without windows
+        where there are none, as in checkpoints of earlier versions.
+        """
+        later = {"score", "local_edge", "local_size"}
+        whole = {"window", "overlap"} if self.preset.window is None else set()
+        return self.preset.model_dump(mode="json", exclude=later | whole)
 
     def _copies(self) -> tuple[tuple[str, VAE], ...]:
         return ("network.", self.network), ("average.", self.average)
@@ -249,6 +253,26 @@ class Trainee(pl.LightningModule):
         masks = torch.from_numpy(self.cohort.masks[people].astype(np.float32))[:, None]
         return images.to(self.device), masks.to(self.device)
 
+    def _look(self, people: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return images, masks and what the averaged network makes of them.
+
+        Of the patch form one window in the middle stands for all: this is done often.
+        """
+        images, masks = self._batch(people)
+        config = self.average.config
+        start = [(n - w) // 2 // config.stride * config.stride
+                 for n, w in zip(config.shape, config.seen, strict=True)]  # fmt: skip
+        for axis, (first, size) in enumerate(zip(start, config.seen, strict=True), start=2):
+            images, masks = images.narrow(axis, first, size), masks.narrow(axis, first, size)
+        origin = images.new_tensor([start])
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            made = [
+                self.average.reconstruct_windows(image[None], origin)
+                if config.window else self.average.reconstruct(image[None])
+                for image in images
+            ]  # fmt: skip
+        return images, masks, torch.cat(made)
+
     def _follow(self) -> None:
         """Move the average; early on it follows faster, so that the start is forgotten."""
         decay = min(self.preset.ema, (1 + self.step) / (10 + self.step))
@@ -261,11 +285,9 @@ class Trainee(pl.LightningModule):
         """Measure the averaged network on calibration-a people, for the curves."""
         errors = []
         people = self.cohort.some(MOST_CHECKED, "calibration-a")
-        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            for n in self.ranks.share(people):
-                image, mask = self._batch([n])
-                error = (image - self.average.reconstruct(image)).abs()
-                errors.append(float((error * mask).sum() / mask.sum()))
+        for n in self.ranks.share(people):
+            image, mask, made = self._look([n])
+            errors.append(float(((image - made).abs() * mask).sum() / mask.sum()))
         by_rank = self.ranks.gather(errors)
         in_order = [by_rank[i % self.ranks.size][i // self.ranks.size] for i in range(len(people))]
         self._held_out = float(np.mean(in_order))
@@ -273,11 +295,8 @@ class Trainee(pl.LightningModule):
     def _show_held_out(self, show: Callable[[NDArray[np.uint8]], None]) -> None:
         """Show what the averaged network makes of a few calibration-a people; draws nothing."""
         people = self.cohort.select("calibration-a")[:PICTURED]
-        images = self._batch(people)[0]
-        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            made = [self.average.reconstruct(image[None])[0, 0].cpu().numpy() for image in images]
-        seen = images[:, 0].cpu().numpy()
-        show(montage(list(seen), made, list(self.cohort.masks[people])))
+        images, masks, made = (t[:, 0].cpu().numpy() for t in self._look(people))
+        show(montage(list(images), list(made), list(masks > 0)))
         self._shown = time.monotonic()
 
     def _recover(self, people: list[int]) -> None:

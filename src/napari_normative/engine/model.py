@@ -6,6 +6,7 @@ import dataclasses
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_normative.core.applicability import HealthyRange
+from napari_normative.core.calibration import Calibration
 from napari_normative.core.card import ModelCard
 from napari_normative.core.latent import Direction
 from napari_normative.engine import stored
@@ -32,8 +34,10 @@ if TYPE_CHECKING:
     from napari_normative.engine.explore import Order
     from napari_normative.engine.export import Format
     from napari_normative.engine.inpaint import Inpainted
+    from napari_normative.engine.large import StoredReconstruction
     from napari_normative.engine.neighbours import Neighbour
     from napari_normative.engine.synthetic import SyntheticSet
+    from napari_normative.io.transforms import Trust
 
 Progress = Callable[[str, float], None]
 Cancel = Callable[[], bool]
@@ -79,7 +83,7 @@ class NormativeModel:
         self.known_directions: dict[str, tuple[Direction, ...]] = {}
         self._lock = threading.Lock()
         self.template = stored.template_of(card, tensors)
-        self.calibration = stored.calibration_of(card, tensors, self.template)
+        stored.require_calibration(card, tensors, self.template)
         self.healthy_range = HealthyRange.of(tensors)
         self.posterior = stored.posterior_of(tensors)
         self.people = stored.people_of(tensors, self.posterior)
@@ -100,6 +104,11 @@ class NormativeModel:
             raise ModelFileError(
                 error.code, error.what, error.remedy, subject=Path(path).name
             ) from error
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """What healthy people's residuals are like; its maps are laid out when first needed."""
+        return stored.calibration_of(self.card, self._tensors, self.template)
 
     def save(self, path: str | Path) -> Path:
         """Write the model to one ``.safetensors`` file and take on its digest."""
@@ -203,6 +212,8 @@ class NormativeModel:
     def reconstruct(self, scan: ScanLike, *, device: str = "auto") -> MadeVolume:
         """Return the pseudo-healthy reconstruction on the scan's grid, in its units.
 
+        In memory; for scans too large for that there is :meth:`reconstruct_to`.
+
         Raises
         ------
         NormativeError
@@ -222,6 +233,65 @@ class NormativeModel:
             "reconstruction",
             {"kind": "reconstruction", **found.provenance, "warnings": list(found.warnings)},
             like=given,
+        )
+
+    def reconstruct_to(
+        self,
+        scan: ScanLike,
+        folder: str | Path,
+        *,
+        volume: int | None = None,
+        trust: Trust | None = None,
+        any_size: bool = False,
+        device: str = "auto",
+        force: bool = False,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> StoredReconstruction:
+        """Write the pseudo-healthy reconstruction and the residual of a scan of any size.
+
+        The scan is read from disk and the results are written to disk piece by piece: with a
+        model in the patch form memory does not grow with the scan. No z map is made.
+
+        Parameters
+        ----------
+        scan : as for :meth:`detect`
+            A path, so that it is never in memory as a whole.
+        folder : path
+            Gets ``reconstruction.nii``, ``residual.nii`` and ``reconstruction.json``, whole or not
+            at all.
+        volume, trust, any_size
+            As for :func:`read_volume`, of a file.
+        device : str
+        force : bool
+            Also for a scan of another contrast than the model's (``PRE-004``).
+        progress, cancel : callable, optional
+            As for :meth:`detect`.
+
+        Raises
+        ------
+        NormativeError
+            As for :meth:`detect`; ``OUT-010`` and ``OUT-011`` for the folder.
+
+        Examples
+        --------
+        >>> stored = model.reconstruct_to("scan.nii.gz", "large", device="cpu")
+        >>> stored.residual.shape == stored.reconstruction.shape
+        True
+        """
+        from napari_normative.engine.large import reconstruct_to
+
+        return reconstruct_to(
+            self,
+            scan,
+            Path(folder),
+            volume=volume,
+            trust=trust,
+            any_size=any_size,
+            device=device,
+            force=force,
+            progress=progress,
+            cancel=cancel,
         )
 
     def encode(self, scan: ScanLike, *, device: str = "auto") -> Encoding:

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from napari_normative.core.augment import AugmentConfig
-from napari_normative.core.config import ObjectiveConfig
+from napari_normative.core.config import ObjectiveConfig, VAEConfig
 from napari_normative.core.preprocess import PreprocessConfig
 from napari_normative.core.score import ScoreConfig
 from napari_normative.errors import TrainingError
@@ -24,10 +24,10 @@ class Preset(BaseModel):
     template : {"mni152", "none"}
         What scans are first aligned to, unless ``--template`` names a file.
     latent : {"dense", "spatial"}
-    latent_size, stem, widths, bottleneck, linear_factor, local_edge, local_size
+    latent_size, stem, widths, bottleneck, linear_factor, local_edge, local_size, window, overlap
         As in VAEConfig.
     steps, batch, rate
-        Optimiser steps, volumes per step, largest learning rate.
+        Optimiser steps, volumes (in the patch form: windows) per step, largest learning rate.
     ema : float
         Decay of the moving average of the weights.
     balance_by : tuple of str
@@ -51,6 +51,8 @@ class Preset(BaseModel):
     linear_factor: int = 0
     local_edge: int = 0
     local_size: int = 10
+    window: tuple[int, int, int] | None = None
+    overlap: int = 0
     objective: ObjectiveConfig = ObjectiveConfig()
     augment: AugmentConfig = AugmentConfig()
     score: ScoreConfig = ScoreConfig()
@@ -109,6 +111,18 @@ class Preset(BaseModel):
             raise ValueError("a map of σ needs the dense latent: voxels of one place in the body")
         return self
 
+    @model_validator(mode="after")
+    def _windows_tile(self) -> Preset:
+        if self.window is not None or self.overlap:
+            try:
+                VAEConfig(
+                    shape=self.preprocess.shape, latent=self.latent, stem=self.stem,
+                    widths=self.widths, window=self.window, overlap=self.overlap,
+                )  # fmt: skip
+            except ValidationError as error:
+                raise ValueError(error.errors()[0]["msg"]) from error
+        return self
+
 
 def _brain(spacing_mm: float, **choices: object) -> Preset:
     # 160 x 192 x 160 mm around the MNI152 brain, symmetric in x.
@@ -153,6 +167,10 @@ PRESETS: dict[str, Preset] = {
         augment=AugmentConfig(flip=False),
         score=ScoreConfig(asymmetry=0.0),
         steps=1000,
+    ),
+    "brain-1mm-patch": _brain(
+        1.0, latent="spatial", latent_size=8, widths=(16, 32, 64), window=(64, 64, 64), overlap=16,
+        augment=_GENTLE, steps=4000,
     ),
 }  # fmt: skip
 """By name. ``brain-8mm`` trains in seconds: for tests and first looks."""

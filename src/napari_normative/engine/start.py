@@ -49,6 +49,8 @@ def architecture(preset: Preset, prepared: PreparedCohort) -> VAEConfig:
         local_size=preset.local_size if preset.local_edge else 0,
         local_blocks=len(_block_starts(preset, prepared)) if preset.local_edge else 0,
         local_mirrored=preset.augment.flip,
+        window=preset.window,
+        overlap=preset.overlap,
     )
 
 

@@ -28,6 +28,17 @@ def template_of(card: ModelCard, tensors: Tensors) -> Template:
     return Template(image, mask)
 
 
+def require_calibration(card: ModelCard, tensors: Tensors, template: Template) -> None:
+    """Raise ``MOD-006`` unless :func:`calibration_of` will find what it needs."""
+    flat = (card.score.maps, int(template.mask.sum()))
+    for name in ("calibration.mean", "calibration.sd"):
+        _array(tensors, name, flat)
+    _array(tensors, "calibration.z_tail")
+    for name in ("calibration.scan_scores", "calibration.evidence"):
+        _array(tensors, name, (card.calibration.people,))
+    _curve(tensors)
+
+
 def calibration_of(card: ModelCard, tensors: Tensors, template: Template) -> Calibration:
     """Return the calibration; its maps hold the voxels inside the template's mask."""
     facts, scales = card.calibration, card.score.maps

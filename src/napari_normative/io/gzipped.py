@@ -65,8 +65,23 @@ class Window:
         high = min(self.stop, self.position + len(block))
         if low < high:
             part = np.frombuffer(block, np.uint8)[low - self.position : high - self.position]
-            self.buffer[low - self.start : high - self.start] = part
+            self.keep(part, low - self.start)
         self.position += len(block)
+
+    def keep(self, part: NDArray[np.uint8], at: int) -> None:
+        """Keep bytes of the window, ``at`` bytes behind its start."""
+        self.buffer[at : at + len(part)] = part
+
+
+class FileWindow(Window):
+    """A window whose bytes go to a file instead of memory, in the order in which they come."""
+
+    def __init__(self, start: int, stop: int, handle: BinaryIO) -> None:
+        self.start, self.stop, self.position, self._handle = start, stop, 0, handle
+
+    def keep(self, part: NDArray[np.uint8], at: int) -> None:
+        """Append bytes to the file."""
+        self._handle.write(part.tobytes())
 
 
 class StoredFile:

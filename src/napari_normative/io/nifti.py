@@ -6,8 +6,10 @@ The rules by which a file is accepted, repaired with a warning, or refused stand
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -102,8 +104,8 @@ def read_volume(
     >>> volume.shape, volume.spacing_mm, volume.orientation
     ((108, 92, 89), (2.0, 2.0, 2.0), 'PSR')
     """
-    file = _File(Path(path))
-    data, affine, source = file.load(file.one(volume), 1, trust=trust, any_size=any_size)
+    file = VolumeFile(Path(path))
+    data, affine, source = file.load(file.which(volume), 1, trust=trust, any_size=any_size)
     return Volume(data[..., 0], affine, source)
 
 
@@ -125,9 +127,9 @@ def read_with_gaps(
     bool array, shape (I, J, K)
         Where that was.
     """
-    file = _File(Path(path))
+    file = VolumeFile(Path(path))
     data, affine, source = file.load(
-        file.one(volume), 1, trust=trust, any_size=any_size, keep_gaps=True
+        file.which(volume), 1, trust=trust, any_size=any_size, keep_gaps=True
     )
     gaps = ~np.isfinite(data[..., 0])
     return Volume(np.where(gaps, 0, data[..., 0]).astype(np.float32), affine, source), gaps
@@ -144,7 +146,7 @@ def read_series(path: str | Path, *, trust: Trust | None = None, any_size: bool 
         ``data, first = read_series(path)``: float32 values, shape (I, J, K, T) with
         T = 1 for a 3D file, and volume 0 as a Volume.
     """
-    file = _File(Path(path))
+    file = VolumeFile(Path(path))
     data, affine, source = file.load(0, file.layout.shape[3], trust=trust, any_size=any_size)
     return Series(data, Volume(data[..., 0], affine, source))
 
@@ -168,8 +170,15 @@ def require_signal(volume: Volume) -> None:
         )
 
 
-class _File:
-    """A volume file whose header was read and understood."""
+class VolumeFile:
+    """A volume file whose header was read and understood.
+
+    Attributes
+    ----------
+    path, voxel_path : Path
+        As it was named; where the voxels lie.
+    layout : Layout
+    """
 
     def __init__(self, path: Path) -> None:
         self.path, self.name = path, path.name
@@ -188,27 +197,6 @@ class _File:
             if suffix_of(self.path) not in (".img", ".img.gz"):
                 self.voxel_path = other_half(path, ".img")
 
-    def one(self, volume: int | None) -> int:
-        """Return the number of the one volume that is wanted."""
-        count = self.layout.shape[3]
-        if volume is None:
-            if count > 1:
-                raise VolumeFileError(
-                    "NIF-019",
-                    f"the file holds {count} volumes and none was chosen",
-                    f"Choose one with --volume N, counted from 0 (0 to {count - 1}).",
-                    subject=self.name,
-                )
-            volume = 0
-        if not 0 <= volume < count:
-            raise VolumeFileError(
-                "NIF-020",
-                f"there is no volume {volume}; the file holds {count}",
-                f"Choose one with --volume N, counted from 0 (0 to {count - 1}).",
-                subject=self.name,
-            )
-        return volume
-
     def load(
         self,
         first: int,
@@ -224,11 +212,48 @@ class _File:
         """
         layout = self.layout
         i, j, k, _ = layout.shape
+        start = layout.offset + first * layout.volume_bytes
+        window_bytes = count * layout.volume_bytes
+
+        def keep() -> Window:
+            self._check_memory(window_bytes + 4 * i * j * k * count)
+            return Window(start, start + window_bytes)
+
+        window, affine, source = self.pour(keep, trust=trust, any_size=any_size)
+        raw = window.buffer.view(layout.dtype).reshape((i, j, k, count), order="F")
+        data = _intensities(raw, layout)
+        repaired: tuple[str, ...] = ()
+        if not keep_gaps and (raw.dtype.kind == "f" or _scaled(layout)):
+            data, repaired = masked(data, self.name)
+        source = dataclasses.replace(
+            source, warnings=(*source.warnings, *repaired), is_label=self._is_label(raw, data)
+        )
+        return data, affine, source
+
+    def pour(
+        self, keep: Callable[[], Window], *, trust: Trust | None, any_size: bool
+    ) -> tuple[Window, Affine, Source]:
+        """Read the file once, to its end, and check it.
+
+        Parameters
+        ----------
+        keep : callable
+            Makes the window of bytes to keep, once the file is known to be long enough.
+        trust, any_size
+            As for :func:`read_volume`.
+
+        Returns
+        -------
+        window : Window
+        affine : array, shape (4, 4)
+        source : Source
+            With the SHA-256, and warnings of all but the values.
+        """
+        layout = self.layout
+        i, j, k, _ = layout.shape
         affine, place = choose_affine(
             layout.header, (i, j, k), self.name, trust=trust, any_size=any_size
         )
-        start = layout.offset + first * layout.volume_bytes
-        window_bytes = count * layout.volume_bytes
         digest = hashlib.sha256()
         if self.header_path is not None:
             with StoredFile(self.header_path) as header:
@@ -236,27 +261,48 @@ class _File:
         with StoredFile(self.voxel_path) as stored:
             if stored.capacity < layout.end:
                 raise self._too_short(stored.capacity)
-            self._check_memory(window_bytes + 4 * i * j * k * count)
-            window = Window(start, start + window_bytes)
+            window = keep()
             stored.pour(window, layout.end + SLACK_BYTES, digest)
             oddities = self._oddities(stored, window.position)
         if window.position < layout.end:
             raise self._too_short(window.position)
-        raw = window.buffer.view(layout.dtype).reshape((i, j, k, count), order="F")
-        data = _intensities(raw, layout)
-        repaired: tuple[str, ...] = ()
-        if not keep_gaps:
-            data, repaired = masked(data, self.name)
         source = Source(
             name=stem(self.path),
             path=self.path,
             digest=digest.hexdigest(),
             orientation="".join(str(c) for c in nib.aff2axcodes(affine)),
-            warnings=(*place, *layout.warnings, *oddities, *repaired),
+            warnings=(*place, *layout.warnings, *oddities),
             header=layout.header,
-            is_label=self._is_label(raw, data),
         )
-        return data, affine, source
+        return window, affine, source
+
+    def which(self, volume: int | None) -> int:
+        """Return which volume to read.
+
+        Raises
+        ------
+        VolumeFileError
+            ``NIF-019`` when there are several and none was chosen, ``NIF-020`` when there is no
+            such volume.
+        """
+        count = self.layout.shape[3]
+        if volume is None:
+            if count > 1:
+                raise VolumeFileError(
+                    "NIF-019",
+                    f"the file holds {count} volumes and none was chosen",
+                    f"Choose one with --volume N, counted from 0 (0 to {count - 1}).",
+                    subject=self.name,
+                )
+            return 0
+        if not 0 <= volume < count:
+            raise VolumeFileError(
+                "NIF-020",
+                f"there is no volume {volume}; the file holds {count}",
+                f"Choose one with --volume N, counted from 0 (0 to {count - 1}).",
+                subject=self.name,
+            )
+        return volume
 
     def _check_memory(self, needed: int) -> None:
         free = int(psutil.virtual_memory().available * _MEMORY_SHARE)
@@ -321,11 +367,14 @@ class _File:
         return True
 
 
+def _scaled(layout: Layout) -> bool:
+    return layout.slope != 1 or layout.intercept != 0
+
+
 def _intensities(raw: NDArray[np.generic], layout: Layout) -> FloatArray:
     """Scale stored values to float32; rounding happens once, at the end."""
-    scaled = layout.slope != 1 or layout.intercept != 0
     with np.errstate(over="ignore", invalid="ignore"):
-        if scaled:
+        if _scaled(layout):
             data = np.empty(raw.shape, np.float32, order="F")
             for k in np.ndindex(raw.shape[2:]):
                 exact = raw[(..., *k)].astype(np.float64)
@@ -347,8 +396,22 @@ def masked(data: FloatArray, name: str) -> tuple[FloatArray, tuple[str, ...]]:
     bad = finite.size - int(np.count_nonzero(finite))
     if bad == 0:
         return data, ()
-    share = f"{bad:,} of {finite.size:,} voxels ({bad / finite.size:.2%})"
-    if bad > NON_FINITE_SHARE * finite.size:
+    warning = repaired_share(bad, finite.size, name)
+    repaired = data.copy(order="K")  # the values may be those of a script
+    repaired[~finite] = 0
+    return repaired, (warning,)
+
+
+def repaired_share(bad: int, voxels: int, name: str) -> str:
+    """Return the warning that so many voxels were no finite numbers and are 0 now.
+
+    Raises
+    ------
+    VolumeFileError
+        ``NIF-025`` if they are more than ``NON_FINITE_SHARE``.
+    """
+    share = f"{bad:,} of {voxels:,} voxels ({bad / voxels:.2%})"
+    if bad > NON_FINITE_SHARE * voxels:
         raise VolumeFileError(
             "NIF-025",
             f"{share} are not numbers or infinite, more than {NON_FINITE_SHARE:.0%}",
@@ -356,9 +419,7 @@ def masked(data: FloatArray, name: str) -> tuple[FloatArray, tuple[str, ...]]:
             "(fslmaths -nan).",
             subject=name,
         )
-    repaired = data.copy(order="K")  # the values may be those of a script
-    repaired[~finite] = 0
-    return repaired, (f"{share} were not numbers or infinite; they were set to 0.",)
+    return f"{share} were not numbers or infinite; they were set to 0."
 
 
 def _is_single_nifti(head: bytes) -> bool:

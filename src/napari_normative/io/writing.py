@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -136,24 +137,45 @@ def _nifti_bytes(
     *,
     pair: bool,
 ) -> tuple[bytes, bytes]:
+    header = _nifti_header(values.dtype, volume, stored, pair=pair)
+    block = header.binaryblock + b"\x00" * 4  # four zeros: no extension follows
+    return block, values.astype(header.get_data_dtype(), copy=False).tobytes(order="F")
+
+
+def nifti_start(volume: Volume) -> bytes:
+    """Return what a ``.nii`` file of float32 values on a volume's grid begins with.
+
+    The values are to follow, little-endian, the first axis fastest.
+    """
+    header = _nifti_header(np.dtype(np.float32), volume, volume.source.header, pair=False)
+    start: bytes = header.binaryblock + b"\x00" * 4
+    return start
+
+
+def _nifti_header(
+    dtype: np.dtype[Any],
+    volume: Volume,
+    stored: nib.spatialimages.SpatialHeader | None,
+    *,
+    pair: bool,
+) -> nib.Nifti1Header:
     source = stored if isinstance(stored, nib.Nifti1Header) else None
-    modern = max(values.shape) > _NIFTI1_MOST
+    modern = max(volume.shape) > _NIFTI1_MOST
     if source is not None:
         modern |= isinstance(source, nib.Nifti2Header)
     if modern:
         header = (Nifti2PairHeader if pair else nib.Nifti2Header)(endianness="<")
     else:
         header = (Nifti1PairHeader if pair else nib.Nifti1Header)(endianness="<")
-    header.set_data_dtype(values.dtype.newbyteorder("<"))
-    header.set_data_shape(values.shape)
+    header.set_data_dtype(dtype.newbyteorder("<"))
+    header.set_data_shape(volume.shape)
     header["scl_slope"], header["scl_inter"] = 1, 0
     header["vox_offset"] = 0 if pair else header.single_vox_offset
     if volume.source.is_label:
         header["intent_code"] = _LABEL_INTENT
     if source is None or not _copy_grid(source, header, volume):
         _set_grid(header, volume.affine)
-    block = header.binaryblock + b"\x00" * 4  # four zeros: no extension follows
-    return block, values.astype(header.get_data_dtype(), copy=False).tobytes(order="F")
+    return header
 
 
 def _copy_grid(source: nib.Nifti1Header, header: nib.Nifti1Header, volume: Volume) -> bool:

@@ -124,6 +124,10 @@ def to_display(
         Value where the volume has no voxel.
     """
     if grid.exact:
+        if isinstance(volume.data, np.memmap):  # stays on disk: only axes are turned
+            to_ras = nib.orientations.io_orientation(volume.affine)
+            turned: NDArray[np.float32] = nib.orientations.apply_orientation(volume.data, to_ras)
+            return turned.transpose(2, 1, 0)
         return volume.canonical().data.transpose(2, 1, 0)
     order: Literal[0, 1] = 0 if nearest else 1
     return resample(

@@ -1,0 +1,437 @@
+"""Reconstruct scans that do not fit into memory: window by window, from disk to disk.
+
+Two passes over planes, each with a bounded working set. The first walks the model's space along
+its last axis: it reads the part of the scan that the next row of windows sees, blends what the
+network makes of them and writes the planes that no further window reaches. The second walks the
+scan: it carries those planes back onto the scan's grid and writes reconstruction and residual.
+All that must be known of the whole scan first, its alignment, bias field, intensities and
+foreground, comes from an overview that fits into memory; no window is normalised by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_normative.core.applicability import Applicability, check_prepared
+from napari_normative.core.config import VAEConfig
+from napari_normative.core.grid import antialias, overlap, resample, shifted
+from napari_normative.core.limits import image_limits, signed_limit
+from napari_normative.core.preprocess import IntensityMap, PreprocessConfig, Template, prepare
+from napari_normative.core.windows import Triple, Windows
+from napari_normative.engine.infer import DeviceNote, on_device
+from napari_normative.engine.made import record_of
+from napari_normative.engine.scans import ScanLike, as_volume
+from napari_normative.errors import CancelledError
+from napari_normative.io.folders import whole_folder
+from napari_normative.io.streamed import Mapped, PlaneWriter, StreamedScan, on_disk, opened
+from napari_normative.io.transforms import Trust
+from napari_normative.layers.looks import SIGNED
+from napari_normative.layers.spec import RECONSTRUCTION, RESIDUAL, LayerTuple, origin_of, spec_of
+from napari_normative.volume import FloatArray, Mask, Volume
+
+if TYPE_CHECKING:
+    from napari_normative.core.baselines import Network
+    from napari_normative.engine.model import Cancel, NormativeModel, Progress
+
+MARKER = "reconstruction.json"
+OVERVIEW_VOXELS = 1 << 24
+"""A scan and a model's space are looked at as a whole in so many voxels or fewer: 256 per axis."""
+PIECE = 16
+"""Planes that are brought to the model's space at a time: resampling holds several copies."""
+SAMPLED_PLANES = 24
+"""Of the model's space, whose intensities stand for all where the overview is in blocks."""
+GPU_BATCH = 8
+"""Windows that a GPU works on at a time; a CPU one."""
+SAMPLED = 8
+"""Of the residual every so manieth voxel along two axes decides the limits it is shown with."""
+
+
+@dataclass(frozen=True, eq=False)
+class StoredReconstruction:
+    """A pseudo-healthy reconstruction and its residual, on disk.
+
+    Attributes
+    ----------
+    folder : Path
+        Holds ``reconstruction.nii``, ``residual.nii`` and ``reconstruction.json``.
+    reconstruction, residual : Volume
+        On the scan's grid, in its units; 0 outside the foreground. Their values are memory maps.
+    record : dict
+        What made them, JSON-ready.
+    """
+
+    folder: Path
+    reconstruction: Volume
+    residual: Volume
+    record: dict[str, Any]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the results must know."""
+        return tuple(self.record["warnings"])
+
+    def to_layers(self) -> list[LayerTuple]:
+        """Return the layer data tuples that napari takes; what is not looked at stays on disk.
+
+        A tilted scan is the exception: it is resampled for the display, in memory.
+        """
+        name, limits = self.reconstruction.source.name, self.record["shown_between"]
+        common: dict[str, Any] = {
+            "origin": origin_of(self.reconstruction), "provenance": self.record,
+        }  # fmt: skip
+        bound = limits["residual"]
+        layers = (
+            spec_of(
+                [self.reconstruction], f"{name} · reconstruction", RECONSTRUCTION,
+                colormap="gray", contrast_limits=tuple(limits["scan"]), **common,
+            ),
+            spec_of(
+                [self.residual], f"{name} · residual", RESIDUAL, colormap=SIGNED,
+                contrast_limits=(-bound, bound), blending="translucent_no_depth", **common,
+            ),
+        )  # fmt: skip
+        return [layer.as_tuple() for layer in layers]
+
+
+def reconstruct_to(
+    model: NormativeModel,
+    scan: ScanLike,
+    folder: Path,
+    *,
+    volume: int | None,
+    trust: Trust | None,
+    any_size: bool,
+    device: str,
+    force: bool,
+    progress: Progress | None,
+    cancel: Cancel | None,
+) -> StoredReconstruction:
+    """Reconstruct a scan from disk to disk; see :meth:`NormativeModel.reconstruct_to`."""
+    clock = _Clock(progress, cancel)
+    with whole_folder(folder, MARKER) as fresh, ExitStack() as held:
+        scratch = fresh / "scratch"
+        scratch.mkdir()
+        with clock.step("read"):
+            if isinstance(scan, str | Path):
+                source = held.enter_context(
+                    opened(Path(scan), scratch, volume=volume, trust=trust, any_size=any_size)
+                )
+            else:
+                given = as_volume(scan, volume=volume)
+                source = StreamedScan(given.data, given.shape, given.affine, given.source)
+        with clock.step("align"):
+            space = _Space(model, source, force)
+        with clock.step("reconstruct"):
+            seen, note = _walk_model(model, space, device, scratch, clock)
+        with clock.step("restore"):
+            bound = _walk_scan(space, scratch, fresh, clock)
+        shutil.rmtree(scratch)
+        fits = Applicability(space.checks)
+        record = record_of(
+            model,
+            "streamed reconstruction",
+            note,
+            scan={
+                "sha256": source.source.digest,
+                "shape": list(source.shape),
+                "spacing_mm": [round(s, 4) for s in source.grid.spacing_mm],
+                "orientation": source.source.orientation,
+            },
+            foreground=space.prepared.foreground,
+            alignment={
+                "similarity": round(space.prepared.alignment.similarity, 4),
+                "scan_to_template": space.prepared.alignment.scan_to_template.round(6).tolist(),
+            },
+            applicability=fits.record(),
+            windows=seen,
+            force=force,
+            shown_between={"scan": list(image_limits(space.overview.data)), "residual": bound},
+            seconds=clock.seconds,
+            warnings=[*source.source.warnings, *space.warnings, *fits.warnings, *note.warnings],
+        )
+        text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+        (fresh / MARKER).write_text(text, encoding="utf-8")
+        grid = source.grid
+    clock.done()
+    return StoredReconstruction(
+        folder,
+        on_disk(folder / "reconstruction.nii", grid),
+        on_disk(folder / "residual.nii", grid),
+        record,
+    )
+
+
+class _Clock:
+    """Times steps, reports how far they are and listens for cancel."""
+
+    def __init__(self, progress: Progress | None, cancel: Cancel | None) -> None:
+        self.seconds: dict[str, float] = {}
+        self._progress = progress or (lambda step, fraction: None)
+        self._cancel = cancel or (lambda: False)
+        self._step = ""
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        self._step = name
+        self.tick(0.0)
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 2)
+
+    def tick(self, done: float) -> None:
+        """Tell how much of the step is done."""
+        if self._cancel():
+            raise CancelledError
+        share = {"read": (0.0, 0.05), "align": (0.05, 0.1), "reconstruct": (0.1, 0.85)}
+        first, last = share.get(self._step, (0.85, 1.0))
+        self._progress(self._step, first + (last - first) * done)
+
+    def done(self) -> None:
+        self._progress("done", 1.0)
+
+
+class _Space:
+    """How a scan lies in a model's space and what its intensities are there, plane by plane."""
+
+    def __init__(self, model: NormativeModel, scan: StreamedScan, force: bool) -> None:
+        self.scan, self.config, self.mask = scan, model.card.preprocess, model.template.mask
+        found = scan.overview(OVERVIEW_VOXELS)
+        self.overview, self.warnings, self.background = found.scan, found.warnings, found.background
+        factor = 1
+        while np.prod([n // factor for n in self.config.shape]) > OVERVIEW_VOXELS:
+            factor += 1
+        self.exact = factor == 1
+        self.coarse, template = _coarser(self.config, model.template, factor)
+        self.prepared = prepare(self.overview, self.coarse, template)
+        self.checks = check_prepared(scan.grid, self.prepared, self.config, template)
+        if not force:
+            Applicability(self.checks).require(scan.source.name)
+        self.to_template = self.prepared.alignment.scan_to_template @ scan.affine
+        self.intensity = self.prepared.intensity
+        if not self.exact or self.overview.shape != scan.shape:
+            self.intensity = self._sampled_intensity()
+
+    def planes(self, first: int, last: int) -> tuple[Triple, Any]:
+        """Return shape and affine of some planes of the model's grid."""
+        i, j, _ = self.config.shape
+        box = slice(0, i), slice(0, j), slice(first, last)
+        return (i, j, last - first), shifted(self.config.grid.affine, box)
+
+    def inside(self, first: int, last: int) -> Mask:
+        """Return the foreground of some planes."""
+        if self.exact:
+            return self.prepared.mask[..., first:last]
+        mask = self.prepared.mask.astype(np.float32)
+        found: Mask = resample(mask, self.coarse.grid.affine, *self.planes(first, last)) > 0.5
+        return found & self.mask[..., first:last]
+
+    def bias(self, first: int, last: int) -> FloatArray:
+        """Return the bias field of some planes."""
+        if self.exact:
+            return self.prepared.bias[..., first:last]
+        coarse = self.coarse.grid.affine
+        return resample(self.prepared.bias, coarse, *self.planes(first, last), outside=1.0)
+
+    def seen(self, first: int, last: int) -> FloatArray:
+        """Return some planes of the scan as the network sees them: model units, 0 outside."""
+        values, inside = self._values(first, last)
+        out = np.zeros(inside.shape, np.float32)
+        out[inside] = self.intensity.forward(values)
+        return out
+
+    def _sampled_intensity(self) -> IntensityMap:
+        """Return the intensity map of planes in full detail: blocks have lost the extremes."""
+        depth = self.config.shape[2]
+        planes = np.unique(np.linspace(0, depth - 1, SAMPLED_PLANES + 2).astype(int)[1:-1])
+        values = np.concatenate([self._values(int(p), int(p) + 1)[0] for p in planes])
+        return IntensityMap.matching(values, self.config.reference)
+
+    def _values(self, first: int, last: int) -> tuple[FloatArray, Mask]:
+        """Return the scan's values in the foreground of some planes, bias taken out, and where."""
+        shape, affine = self.planes(first, last)
+        spacing, width = np.linalg.norm(self.to_template[:3, :3], axis=0), self.config.spacing_mm
+        to_index = np.linalg.inv(affine) @ self.to_template
+        box = overlap(self.scan.shape, to_index, shape, round(3 * width / spacing.min()))
+        inside = self.inside(first, last)
+        if any(s.stop <= s.start for s in box) or not inside.any():
+            return np.zeros(0, np.float32), np.zeros(shape, bool)
+        values = self.scan.box(box)
+        own = np.ones(values.shape, np.float32)
+        if self.prepared.foreground == "zeros":
+            own = (values != self.background).astype(np.float32)
+        at = shifted(self.to_template, box)
+        value, weight = (
+            resample(antialias(data, spacing, width), at, shape, affine)
+            for data in (values * own, own)
+        )
+        bias = self.bias(first, last)[inside]
+        flat = value[inside] / np.maximum(weight[inside], 0.25) / bias
+        return flat.astype(np.float32, copy=False), inside
+
+    def in_scan_units(self, image: FloatArray, first: int) -> FloatArray:
+        """Return planes that the network made, in the scan's units."""
+        bias = self.bias(first, first + image.shape[2])
+        return (self.intensity.backward(image) * bias).astype(np.float32)
+
+
+def _coarser(
+    config: PreprocessConfig, template: Template, factor: int
+) -> tuple[PreprocessConfig, Template]:
+    """Return space and template in blocks of ``factor``³ voxels."""
+    if factor == 1:
+        return config, template
+    grid = config.grid.coarser(factor)
+    coarse = {"shape": grid.shape, "spacing_mm": grid.spacing_mm, "origin_mm": grid.origin_mm}
+    cut = tuple(slice(0, n * factor) for n in grid.shape)
+    i, j, k = grid.shape
+    blocks = (i, factor, j, factor, k, factor)
+    share = template.mask[cut].reshape(blocks).mean(axis=(1, 3, 5), dtype=np.float32)
+    total = template.image[cut].reshape(blocks).mean(axis=(1, 3, 5), dtype=np.float32)
+    mask = share > 0.5
+    image = np.where(mask, total / np.maximum(share, 0.5), 0).astype(np.float32)
+    return config.model_copy(update=coarse), Template(image, mask)
+
+
+def _walk_model(
+    model: NormativeModel, space: _Space, device: str, scratch: Path, clock: _Clock
+) -> tuple[dict[str, Any], DeviceNote]:
+    """Write what the network makes of a scan to ``scratch``, on the model's grid."""
+    config = model.card.network
+    windows = Windows.over(space.config.shape, space.config.shape, 0)
+    if isinstance(config, VAEConfig) and config.window is not None:
+        windows = Windows.over(space.config.shape, config.window, config.overlap, config.stride)
+
+    def work(name: str) -> int:
+        network = model.network(name)
+        with (scratch / "made").open("wb") as made, (scratch / "inside").open("wb") as inside:
+
+            def finish(planes: FloatArray, first: int) -> None:
+                made.write(space.in_scan_units(planes, first).tobytes(order="F"))
+                mask = space.inside(first, first + planes.shape[2])
+                inside.write(mask.astype(np.uint8).tobytes(order="F"))
+                clock.tick((first + planes.shape[2]) / windows.shape[2])
+
+            return blended(network, windows, space.seen, finish, name)
+
+    looked, note = on_device(work, model, device)
+    facts = {
+        "window": list(windows.window),
+        "count": len(windows),
+        "with_foreground": looked,
+        "overlap": getattr(config, "overlap", 0),
+    }
+    return facts, note
+
+
+def blended(
+    network: Network,
+    windows: Windows,
+    seen: Callable[[int, int], FloatArray],
+    finish: Callable[[FloatArray, int], None],
+    device: str,
+) -> int:
+    """Reconstruct the windows row by row; hand on planes as soon as they are finished.
+
+    Parameters
+    ----------
+    network : Network
+        On ``device``.
+    windows : Windows
+    seen : callable
+        First plane and the one after the last to what the network sees there, shape (I, J, n),
+        model units, 0 outside the foreground. Asked for every plane once, in order.
+    finish : callable
+        Takes finished planes (I, J, n) and the number of the first, in order.
+    device : str
+
+    Returns
+    -------
+    int
+        How many windows hold foreground; the others are 0 and cost nothing.
+    """
+    import torch
+
+    from napari_normative.core.vae import VAE
+
+    i, j, _ = windows.shape
+    depth, batch = windows.window[2], GPU_BATCH if device.startswith("cuda") else 1
+    image = np.zeros((i, j, depth), np.float32, order="F")
+    made = np.zeros((i, j, depth), np.float32, order="F")
+    looked, read = 0, 0
+
+    def look(starts: list[Triple]) -> None:
+        boxes = [windows.box((a, b, 0)) for a, b, _ in starts]
+        x = torch.from_numpy(np.stack([image[box] for box in boxes])[:, None]).to(device)
+        with torch.inference_mode():
+            if isinstance(network, VAE) and network.config.window is not None:
+                origin = torch.tensor(starts, dtype=torch.float32, device=device)
+                out = network.reconstruct_windows(x, origin)
+            else:
+                out = network.reconstruct(x)
+        parts = out[:, 0].float().cpu().numpy()
+        for box, start, part in zip(boxes, starts, parts, strict=True):
+            made[box] += windows.weight(start).astype(np.float32) * part
+
+    rows = windows.starts[2]
+    for first, end in zip(rows, (*rows[1:], windows.shape[2]), strict=True):
+        fresh, read = slice(read - first, depth), first + depth
+        for piece in range(fresh.start, depth, PIECE):
+            end_of_piece = min(piece + PIECE, depth)
+            image[..., piece:end_of_piece] = seen(first + piece, first + end_of_piece)
+        waiting: list[Triple] = []
+        for a in windows.starts[0]:
+            for b in windows.starts[1]:
+                if image[windows.box((a, b, 0))].any():
+                    waiting.append((a, b, first))
+                    looked += 1
+                if len(waiting) == batch:
+                    look(waiting)
+                    waiting = []
+        if waiting:
+            look(waiting)
+        done = end - first
+        finish(made[..., :done], first)
+        for slab in (image, made):
+            slab[..., : depth - done] = slab[..., done:].copy()
+            slab[..., depth - done :] = 0
+    return looked
+
+
+def _walk_scan(space: _Space, scratch: Path, out: Path, clock: _Clock) -> float:
+    """Write reconstruction and residual on the scan's grid; return the residual's limit."""
+    scan, shape, affine = space.scan, space.config.shape, space.config.grid.affine
+    made = Mapped(scratch / "made", np.dtype(np.float32), shape)
+    inside = Mapped(scratch / "inside", np.dtype(np.uint8), shape)
+    sampled = []
+    with (
+        (out / "reconstruction.nii").open("wb") as first,
+        (out / "residual.nii").open("wb") as second,
+    ):
+        reconstruction, residual = PlaneWriter(first, scan.grid), PlaneWriter(second, scan.grid)
+        for box in scan.slabs():
+            values = scan.box(box)
+            to_grid = shifted(space.to_template, box)
+            i, j, k = values.shape
+            part = overlap(shape, np.linalg.inv(to_grid) @ affine, (i, j, k), 1)
+            expected = left = np.zeros_like(values)
+            if all(s.stop > s.start for s in part):
+                at = shifted(affine, part)
+                known = resample(inside[part], at, (i, j, k), to_grid) > 0.5
+                expected = resample(made[part], at, (i, j, k), to_grid) * known
+                left = (values - expected) * known
+            reconstruction.write(expected)
+            residual.write(left)
+            sampled.append(left[::SAMPLED, ::SAMPLED].ravel())
+            clock.tick(box[2].stop / scan.shape[2])
+    made.close()
+    inside.close()
+    return signed_limit(np.concatenate(sampled))
