@@ -201,8 +201,8 @@ def components(products: Numbers, count: int) -> Features:
         kept = np.argsort(-values)[:count]
         kept = kept[values[kept] > 1e-9 * max(float(values.max()), 1e-300)]
         root = np.sqrt(values[kept])
-        across = products[np.ix_(test, train)]
-        moved = across - across.mean(axis=1, keepdims=True) - column + column.mean()
+        # What is constant along a row drops out: the vectors add up to 0.
+        moved = products[np.ix_(test, train)] - column
         return vectors[:, kept] * root, moved @ vectors[:, kept] / root
 
     return Features(learn, keep_scale=True)
