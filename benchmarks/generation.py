@@ -3,7 +3,7 @@
     python benchmarks/generation.py DATA [--model brain-t1] [--out FILE] [--only PART]
 
 DATA is the folder of the real volumes (ixi-t1-2mm, ds002748-controls-t1, lesion-shapes). All people
-are those that took no part in the training of brain-t1. Under eight minutes on one core.
+are those that took no part in the training of brain-t1. About eight minutes on one core.
 """
 
 from __future__ import annotations
