@@ -223,13 +223,13 @@ def whole(model: Any, order: dict[str, Any]) -> dict[str, Any]:
     """Pass the whole volume through the network at once; compare with the windows."""
     import torch
 
-    from napari_normative.engine.large import _Space
+    from napari_normative.engine.scan_in_space import ScanInSpace
     from napari_normative.io.streamed import opened
 
     out = Path(order["out"])
     out.mkdir(exist_ok=True)
     with opened(Path(order["scan"]), out) as scan:
-        seen = _Space(model, scan, True).seen(0, order["n"])
+        seen = ScanInSpace(model, scan, True).seen(0, order["n"])
     network = model.network("cpu")
     x = torch.from_numpy(np.ascontiguousarray(seen))[None, None]
     spent = time.process_time()

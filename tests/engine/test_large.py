@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from napari_normative.cli import app
 from napari_normative.core.augment import AugmentConfig, augment
 from napari_normative.core.config import VAEConfig
-from napari_normative.engine import large
+from napari_normative.engine import scan_in_space
 from napari_normative.engine.feed import Feed
 from napari_normative.engine.model import NormativeModel
 from napari_normative.engine.presets import PRESETS, Preset
@@ -124,7 +124,7 @@ def test_layers_stay_on_disk_and_lie_where_the_scan_lies(patch_model, scan_path,
 def test_what_is_too_large_to_see_as_a_whole_is_seen_in_blocks_first(
     patch_model, scan_path, in_memory, tmp_path, monkeypatch, voxels, most
 ) -> None:
-    monkeypatch.setattr(large, "OVERVIEW_VOXELS", voxels)
+    monkeypatch.setattr(scan_in_space, "OVERVIEW_VOXELS", voxels)
     stored = patch_model.reconstruct_to(scan_path, tmp_path / "out", device="cpu", force=True)
     inside = (stored.reconstruction.data > 0) & in_memory.mask
     assert inside.sum() > 0.8 * in_memory.mask.sum()
