@@ -166,6 +166,7 @@ def assert_alike(one: Optimised, other: Optimised) -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)  # three programs one after the other: a busy machine takes its time
 def test_one_then_two_then_one_process_take_the_steps_of_one(
     tmp_path: Path,

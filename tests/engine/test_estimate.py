@@ -22,6 +22,7 @@ def question(phantom_cohort: Path, phantom_template: Path, tiny_preset: Preset) 
     )
 
 
+@pytest.mark.slow
 def test_time_grows_with_people_and_steps_and_a_limit_holds(question: Question) -> None:
     once = estimate_apart(question, lambda: False)
     assert once.device == "cpu"

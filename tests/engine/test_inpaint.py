@@ -21,7 +21,9 @@ CPU = {"device": "cpu"}
 
 @pytest.fixture(scope="module")
 def model(tiny_model_path: Path) -> NormativeModel:
-    return NormativeModel.load(tiny_model_path)
+    found = NormativeModel.load(tiny_model_path)
+    found.sample(1, **CPU)  # as in a session: its weights were made for that
+    return found
 
 
 @pytest.fixture(scope="module")

@@ -76,6 +76,7 @@ def test_no_name_or_folder_of_a_person_is_in_the_model(
     assert str(phantom_cohort).encode() not in data
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_ends_where_an_undisturbed_run_ends(
     tmp_path: Path, phantom_cohort: Path, phantom_template: Path, tiny_preset: Preset
 ) -> None:

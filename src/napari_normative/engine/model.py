@@ -600,7 +600,8 @@ class NormativeModel:
 
         from napari_normative.core.baselines import build_network
 
-        with self._lock:
+        # Weights that are made in inference mode could never be differentiated through.
+        with self._lock, torch.inference_mode(False):
             if device not in self._networks:
                 network = build_network(self.card.network)
                 state = {
