@@ -107,6 +107,6 @@ python=$(find_python) || die "Python 3.11 or newer was not found. Install it, or
 install_system_libraries
 make_environment
 say "installing napari-normative[$extras] into $venv (several minutes the first time)"
-# Of what is installed a tenth is ever imported: Python compiles that when it is.
+# Most of what is installed is never imported: Python compiles what is, when it is.
 run "$venv/bin/python" -m pip install --no-input --no-compile --progress-bar off -e ".[$extras]"
 [ -n "$dry_run" ] || say "done"
