@@ -6,6 +6,7 @@ import gc
 import importlib.util
 import logging
 import os
+import secrets
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from distributed import LocalCluster
 
 _KEPT_BYTES, _MAPPED_BYTES = 256 << 20, 32 << 20
+_MARK = "NAPARI_NORMATIVE_RUN"
 _STOP_S = 1.0
 _CONNECT_S = 10
 _NEEDED = ("dask", "distributed", "cryptography")
@@ -77,7 +79,9 @@ def local_pool(
     from distributed.security import Security
 
     quiet_end = "ignore::UserWarning:multiprocessing.resource_tracker"
+    mark = secrets.token_hex(8)
     environment = {
+        _MARK: mark,
         # What a killed process leaves is said by a helper process, to nobody's use.
         "PYTHONWARNINGS": ",".join(filter(None, (os.environ.get("PYTHONWARNINGS"), quiet_end))),
         "OMP_NUM_THREADS": str(threads),
@@ -124,6 +128,7 @@ def local_pool(
                 client.close(timeout=_STOP_S)
             with suppress(Exception):
                 cluster.close(timeout=_STOP_S)
+            _end_late(mark)
             gc.collect()  # what died with a worker is reported now, while nobody listens
 
 
@@ -179,6 +184,15 @@ def _end(cluster: LocalCluster) -> None:
         if nanny.pid is not None:  # no process just now; to psutil that would be this one
             with suppress(psutil.Error):
                 psutil.Process(nanny.pid).kill()
+
+
+def _end_late(mark: str) -> None:
+    """End worker processes that were being started anew when the run ended."""
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if "--multiprocessing-fork" in child.cmdline() and child.environ().get(_MARK) == mark:
+                child.kill()
+                child.wait(_STOP_S)
 
 
 @contextmanager
