@@ -225,3 +225,18 @@ def test_spatial_latents_keep_an_sd_for_every_cell() -> None:
     np.testing.assert_allclose(posterior.mean, means.mean(axis=0), rtol=1e-6)
     wanted = np.sqrt(means.var(axis=0) + variances.mean(axis=0))
     np.testing.assert_allclose(posterior.cholesky, wanted, rtol=1e-6)
+
+
+def test_two_draws_lie_about_1_4_apart_and_distances_follow_the_spread():
+    posterior = AggregatedPosterior(
+        np.float32([3, -1]), np.float32([[2, 0], [0, 0.5]])
+    )  # SD 2 and .5
+    one, others = np.float32([3, -1]), np.float32([[5, -1], [3, -0.5], [3, -1]])
+    np.testing.assert_allclose(posterior.apart(one, others), [0.5**0.5, 0.5**0.5, 0], atol=1e-6)
+    draws = posterior.draw(4000, seed=3)
+    mean = np.sqrt((posterior.apart(posterior.mean, draws) ** 2).mean())
+    assert mean == pytest.approx(1, abs=0.05)
+    pairs = [
+        posterior.apart(a, b[None])[0] ** 2 for a, b in zip(draws[::2], draws[1::2], strict=True)
+    ]
+    assert np.mean(pairs) ** 0.5 == pytest.approx(2**0.5, abs=0.05)

@@ -163,7 +163,7 @@ def test_the_report_finds_copies_of_the_people_it_is_given(
     assert 0 <= figures["precision"]["samples"] <= 1
     assert abs(figures["MMD²"]["real"]) < 0.2
     tests = {test["test"]: test for test in quality["tests"]}
-    assert tests["latents"]["real_scans_of_them"] >= 7  # all but test people
+    assert tests["latents"]["real_scans_of_the_models_people"] >= 7  # all but test people
     assert tests["latents"]["training_people"] >= 8
     table = pd.read_csv(out / "quality.tsv", sep="\t")
     assert list(table["participant_id"])[:2] == ["sub-synth0001", "sub-synth0002"]

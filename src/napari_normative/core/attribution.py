@@ -272,8 +272,7 @@ def nearest_people(
     count : int
         At most so many, not counting the scanned person, who comes first if in the cohort.
     """
-    apart = posterior.whiten(people.latents) - posterior.whiten(latent[None])
-    distance = np.sqrt((apart**2).mean(axis=1))
+    distance = posterior.apart(latent, people.latents)
     order = np.argsort(distance, kind="stable")
     order = order[: count + int((distance < SAME).sum())]
     return order, distance[order]

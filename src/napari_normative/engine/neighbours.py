@@ -65,7 +65,7 @@ def neighbours_among(
     placed = [(row, row.place) for row in among if row.place is not None]
     if not placed:
         return []
-    far = _distances(model, latent, np.stack([place.latent for _, place in placed]))
+    far = model.posterior.apart(latent, np.stack([place.latent for _, place in placed])).tolist()
     found = [
         Neighbour(d, row.path.name, d < SAME or (bool(digest) and row.digest == digest))
         for (row, _), d in zip(placed, far, strict=True)
@@ -89,18 +89,12 @@ def neighbours_in_model(model: NormativeModel, latent: FloatArray, count: int) -
             subject=model.card.name,
             consequence="Nobody was looked for.",
         )
-    far = _distances(model, latent, model.people.latents)
+    far = model.posterior.apart(latent, model.people.latents).tolist()
     found = [
         Neighbour(d, f"person of the {'calibration' if unseen else 'training'} cohort", d < SAME)
         for d, unseen in zip(far, model.people.unseen.tolist(), strict=True)
     ]
     return _nearest(found, count)
-
-
-def _distances(model: NormativeModel, latent: FloatArray, others: FloatArray) -> list[float]:
-    away = model.posterior.whiten(others) - model.posterior.whiten(latent[None])
-    far: list[float] = np.sqrt((away**2).mean(axis=1)).tolist()
-    return far
 
 
 def _nearest(found: list[Neighbour], count: int) -> list[Neighbour]:

@@ -245,11 +245,10 @@ def scans_of_training_people(model: NormativeModel, seen: Sequence[MeasuredScan]
     """Return how many scans are of people whom the network was trained on."""
     if model.people is None:
         return 0
-    known = model.posterior.whiten(model.people.latents[~model.people.unseen])
+    known = model.people.latents[~model.people.unseen]
     if not len(known):
         return 0
-    here = model.posterior.whiten(np.stack([s.latent for s in seen]))
-    return sum(bool(np.sqrt(((known - row) ** 2).mean(axis=1)).min() < SAME) for row in here)
+    return sum(bool(model.posterior.apart(s.latent, known).min() < SAME) for s in seen)
 
 
 def _warnings(

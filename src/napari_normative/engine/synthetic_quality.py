@@ -236,7 +236,7 @@ def _tests(
                 "network never saw?",
                 "measure": "angle between whitened latents, degrees",
                 "training_people": int((~known.unseen).sum()),
-                "real_scans_of_them": _known_among(people, known.latents),
+                "real_scans_of_the_models_people": _known_among(model, people, known.latents),
                 **_test(drawn, unseen),
             }
         )
@@ -259,11 +259,9 @@ def _test(samples: Floats, others: Floats) -> dict[str, Any]:
     }
 
 
-def _known_among(people: _Real, latents: FloatArray) -> int:
-    """Return how many of the real scans are of the model's own people."""
-    return sum(
-        bool(np.sqrt(((latents - own) ** 2).mean(axis=1)).min() < SAME) for own in people.latents
-    )
+def _known_among(model: NormativeModel, people: _Real, known: FloatArray) -> int:
+    """Return how many of the real scans are of people whom the model holds."""
+    return sum(bool(model.posterior.apart(own, known).min() < SAME) for own in people.latents)
 
 
 def _rows(apart: Floats, people: _Real) -> list[dict[str, Any]]:

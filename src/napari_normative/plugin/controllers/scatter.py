@@ -83,27 +83,19 @@ def nearest(place: Place, mapped: Mapped) -> tuple[tuple[NeighbourRow, ...], boo
     that it is the same person's scan is left out.
     """
     posterior = mapped.axes.posterior
-    here = posterior.whiten(place.latent[None])
-
-    def distances(latents: NDArray[np.float32]) -> NDArray[np.float64]:
-        return np.asarray(np.sqrt(((posterior.whiten(latents) - here) ** 2).mean(axis=1)))
-
     found, itself = [], False
     scans = mapped.embedding.scans
     placed = [n for n, scan in enumerate(scans) if scan.place is not None]
-    latents = [s.place.latent for s in scans if s.place is not None]
-    taken = posterior.whiten(np.stack(latents)) if latents else np.zeros((0, here.shape[1]))
-    if latents:
-        for row, distance in zip(placed, distances(np.stack(latents)), strict=True):
+    taken = np.array([s.place.latent for s in scans if s.place is not None])
+    if len(taken):
+        for row, distance in zip(placed, posterior.apart(place.latent, taken), strict=True):
             scan = scans[row]
             found.append(NeighbourRow(float(distance), scan.path.name, row, figures_of(scan)))
     if (people := mapped.people) is not None:
-        white = posterior.whiten(people.latents)
-        for latent, unseen, distance in zip(
-            white, people.unseen, distances(people.latents), strict=True
-        ):
+        far = posterior.apart(place.latent, people.latents)
+        for latent, unseen, distance in zip(people.latents, people.unseen, far, strict=True):
             itself = itself or bool(distance < SAME)
-            if len(taken) and np.sqrt(((taken - latent) ** 2).mean(axis=1)).min() < SAME:
+            if len(taken) and posterior.apart(latent, taken).min() < SAME:
                 continue  # on the map by name already
             who = f"person of the {'calibration' if unseen else 'training'} cohort"
             found.append(NeighbourRow(float(distance), who, -1, ""))
