@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from napari_normative.core.applicability import Applicability, check_prepared
 from napari_normative.core.latent import RunningMoments, between, draws_about
-from napari_normative.core.preprocess import Prepared, prepare, restore, scored_mask
+from napari_normative.core.preprocess import Prepared, restore, scored_mask
 from napari_normative.engine.draw_layers import draw_layers
-from napari_normative.engine.infer import DeviceNote, on_device
+from napari_normative.engine.infer import DeviceNote, on_device, prepare_scan
 from napari_normative.engine.made import record_of
 from napari_normative.errors import CancelledError
 from napari_normative.io.folders import whole_folder
@@ -131,10 +130,7 @@ def encode(model: NormativeModel, scan: Volume, device: str) -> Encoded:
     PreprocessError
         If the scan is not what the model knows.
     """
-    space = model.card.preprocess
-    prepared = prepare(scan, space, model.template)
-    checks = check_prepared(scan, prepared, space, model.template)
-    Applicability(checks).require(scan.source.name)
+    prepared, _ = prepare_scan(model, scan)
     levels, note = on_device(lambda name: encode_image(model, prepared.image, name), model, device)
     return Encoded(scan, prepared, levels, note)
 

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_normative.core.applicability import Applicability, check_prepared
 from napari_normative.core.embedding import PrincipalAxes
-from napari_normative.core.preprocess import prepare
 from napari_normative.core.score import judge, scan_score
 from napari_normative.engine.cohort import Person, list_people
-from napari_normative.engine.infer import decode, run_network
+from napari_normative.engine.infer import decode, prepare_scan, run_network
 from napari_normative.engine.remembered import (
     default_cache,
     read_entry,
@@ -184,9 +182,7 @@ def place_of(
     stop = cancel or (lambda: False)
     space = model.card.preprocess
     require_signal(scan)
-    prepared = prepare(scan, space, model.template)
-    checks = check_prepared(scan, prepared, space, model.template)
-    Applicability(checks).require(scan.source.name)
+    prepared, _ = prepare_scan(model, scan)
     if stop():
         raise CancelledError
     (image, mean, log_variance), _ = run_network(model, prepared.image[None], device)

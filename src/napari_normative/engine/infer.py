@@ -6,9 +6,6 @@ import dataclasses
 import datetime
 import functools
 import platform
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +13,7 @@ import numpy as np
 
 from napari_normative.core.applicability import (
     Applicability,
+    Check,
     check_likeness,
     check_prepared,
     reconstruction_error,
@@ -26,38 +24,21 @@ from napari_normative.core.deform import local_volume as volume_change
 from napari_normative.core.preprocess import Prepared, prepare, restore, scored_mask
 from napari_normative.core.residual import fit_contrast, residual
 from napari_normative.core.score import judge, scan_score
+from napari_normative.engine.clock import Clock
 from napari_normative.engine.detection import Detection, InModelSpace
 from napari_normative.engine.device import choose_device
-from napari_normative.errors import CancelledError, DeviceError
+from napari_normative.errors import DeviceError
 from napari_normative.volume import FloatArray, Volume
 
 if TYPE_CHECKING:
     from napari_normative.engine.model import Cancel, NormativeModel, Progress
 
-STEPS = ("align", "reconstruct", "score", "candidates", "restore", "samples")
-
-
-class _Clock:
-    """Times steps, reports them and listens for cancel."""
-
-    def __init__(self, progress: Progress | None, cancel: Cancel | None) -> None:
-        self.seconds: dict[str, float] = {}
-        self._progress = progress or (lambda step, fraction: None)
-        self._cancel = cancel or (lambda: False)
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        if self._cancel():
-            raise CancelledError
-        self._progress(name, STEPS.index(name) / len(STEPS))
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = round(time.perf_counter() - start, 3)
-
-    def finish(self) -> None:
-        if self._cancel():
-            raise CancelledError
-        self._progress("done", 1.0)
+STEPS = {
+    name: n / 6
+    for n, name in enumerate(
+        ("align", "reconstruct", "score", "candidates", "restore", "samples"), start=1
+    )
+}
 
 
 def detect(
@@ -74,13 +55,10 @@ def detect(
     cancel: Cancel | None,
 ) -> Detection:
     """Compare a scan with a model; see :meth:`NormativeModel.detect`."""
-    clock, card, calibration = _Clock(progress, cancel), model.card, model.calibration
+    clock, card, calibration = Clock(STEPS, progress, cancel), model.card, model.calibration
     space, scoring, spacing = card.preprocess, card.score, card.preprocess.spacing_mm
     with clock.step("align"):
-        prepared = prepare(scan, space, model.template, mask=mask)
-        checks = check_prepared(scan, prepared, space, model.template)
-        if not force:
-            Applicability(checks).require(scan.source.name)
+        prepared, checks = prepare_scan(model, scan, mask=mask, force=force)
     with clock.step("reconstruct"):
         (image, mean, log_variance), note = run_network(model, prepared.image[None], device)
     with clock.step("score"):
@@ -221,6 +199,33 @@ class DeviceNote:
     device: str
     reason: str
     warnings: tuple[str, ...] = ()
+
+
+def prepare_scan(
+    model: NormativeModel, scan: Volume, *, mask: Volume | None = None, force: bool = False
+) -> tuple[Prepared, tuple[Check, ...]]:
+    """Bring a scan to the model's grid, and check whether the model has anything to say of it.
+
+    Parameters
+    ----------
+    model : NormativeModel
+    scan : Volume
+    mask : Volume, optional
+        Foreground, on the scan's grid.
+    force : bool
+        Take a scan of another contrast than the model's too.
+
+    Raises
+    ------
+    PreprocessError
+        If the scan cannot be brought there, or is not what the model knows.
+    """
+    space = model.card.preprocess
+    prepared = prepare(scan, space, model.template, mask=mask)
+    checks = check_prepared(scan, prepared, space, model.template)
+    if not force:
+        Applicability(checks).require(scan.source.name)
+    return prepared, checks
 
 
 def run_network(

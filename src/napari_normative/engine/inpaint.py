@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_normative.core.applicability import Applicability, check_prepared
 from napari_normative.core.blend import Worth, blended, join, probe_of, worth_of
 from napari_normative.core.gaps import AXES, Slab, empty_slabs, interpolated
 from napari_normative.core.grid import antialias, resample
@@ -22,6 +21,7 @@ from napari_normative.core.preprocess import (
     restore,
     scored_mask,
 )
+from napari_normative.engine.infer import prepare_scan
 from napari_normative.engine.made import MadeVolume, record_of
 from napari_normative.engine.observed import Completion, complete
 from napari_normative.errors import GenerationError
@@ -167,9 +167,7 @@ def inpaint(
     tell("aligning", 0.0)
     bare, background = _without_model(scan, gap)
     space = model.card.preprocess
-    prepared = prepare(bare, space, model.template)
-    checks = check_prepared(bare, prepared, space, model.template)
-    Applicability(checks).require(scan.source.name)
+    prepared, _ = prepare_scan(model, bare)
     observed = ~_on_grid(gap, scan, prepared, model)
     inside = scored_mask(prepared, space, scan) & ~background
     share = float((prepared.mask & ~observed).sum() / prepared.mask.sum())

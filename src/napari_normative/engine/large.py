@@ -10,11 +10,9 @@ foreground, comes from an overview that fits into memory; no window is normalise
 
 from __future__ import annotations
 
-import json
 import shutil
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,13 +24,14 @@ from napari_normative.core.config import VAEConfig
 from napari_normative.core.grid import overlap, resample, shifted
 from napari_normative.core.limits import image_limits, signed_limit
 from napari_normative.core.windows import Triple, Windows
+from napari_normative.engine.clock import Clock
 from napari_normative.engine.infer import DeviceNote, on_device
 from napari_normative.engine.made import record_of
 from napari_normative.engine.scan_in_space import ScanInSpace
 from napari_normative.engine.scans import ScanLike, as_volume
-from napari_normative.errors import CancelledError
 from napari_normative.io.folders import whole_folder
 from napari_normative.io.streamed import Mapped, PlaneWriter, StreamedScan, on_disk, opened
+from napari_normative.io.tables import json_bytes
 from napari_normative.io.transforms import Trust
 from napari_normative.layers.looks import SIGNED
 from napari_normative.layers.spec import RECONSTRUCTION, RESIDUAL, LayerTuple, origin_of, spec_of
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from napari_normative.engine.model import Cancel, NormativeModel, Progress
 
 MARKER = "reconstruction.json"
+STEPS = {"read": 0.05, "align": 0.1, "reconstruct": 0.85, "restore": 1.0}
 PIECE = 16
 """Planes that are brought to the model's space at a time: resampling holds several copies."""
 GPU_BATCH = 8
@@ -112,7 +112,7 @@ def reconstruct_to(
     cancel: Cancel | None,
 ) -> StoredReconstruction:
     """Reconstruct a scan from disk to disk; see :meth:`NormativeModel.reconstruct_to`."""
-    clock = _Clock(progress, cancel)
+    clock = Clock(STEPS, progress, cancel)
     with whole_folder(folder, MARKER) as fresh, ExitStack() as held:
         scratch = fresh / "scratch"
         scratch.mkdir()
@@ -154,10 +154,9 @@ def reconstruct_to(
             seconds=clock.seconds,
             warnings=[*source.source.warnings, *space.warnings, *fits.warnings, *note.warnings],
         )
-        text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
-        (fresh / MARKER).write_text(text, encoding="utf-8")
+        (fresh / MARKER).write_bytes(json_bytes(record))
         grid = source.grid
-    clock.done()
+        clock.finish()
     return StoredReconstruction(
         folder,
         on_disk(folder / "reconstruction.nii", grid),
@@ -166,37 +165,8 @@ def reconstruct_to(
     )
 
 
-class _Clock:
-    """Times steps, reports how far they are and listens for cancel."""
-
-    def __init__(self, progress: Progress | None, cancel: Cancel | None) -> None:
-        self.seconds: dict[str, float] = {}
-        self._progress = progress or (lambda step, fraction: None)
-        self._cancel = cancel or (lambda: False)
-        self._step = ""
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        self._step = name
-        self.tick(0.0)
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = round(time.perf_counter() - start, 2)
-
-    def tick(self, done: float) -> None:
-        """Tell how much of the step is done."""
-        if self._cancel():
-            raise CancelledError
-        share = {"read": (0.0, 0.05), "align": (0.05, 0.1), "reconstruct": (0.1, 0.85)}
-        first, last = share.get(self._step, (0.85, 1.0))
-        self._progress(self._step, first + (last - first) * done)
-
-    def done(self) -> None:
-        self._progress("done", 1.0)
-
-
 def _walk_model(
-    model: NormativeModel, space: ScanInSpace, device: str, scratch: Path, clock: _Clock
+    model: NormativeModel, space: ScanInSpace, device: str, scratch: Path, clock: Clock
 ) -> tuple[dict[str, Any], DeviceNote]:
     """Write what the network makes of a scan to ``scratch``, on the model's grid."""
     config = model.card.network
@@ -300,7 +270,7 @@ def blended(
     return looked
 
 
-def _walk_scan(space: ScanInSpace, scratch: Path, out: Path, clock: _Clock) -> float:
+def _walk_scan(space: ScanInSpace, scratch: Path, out: Path, clock: Clock) -> float:
     """Write reconstruction and residual on the scan's grid; return the residual's limit."""
     scan, shape, affine = space.scan, space.config.shape, space.config.grid.affine
     made = Mapped(scratch / "made", np.dtype(np.float32), shape)

@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 from napari_normative.core.applicability import (
     Applicability,
     check_likeness,
-    check_prepared,
     reconstruction_error,
 )
-from napari_normative.core.preprocess import prepare
 from napari_normative.core.volume_features import volume_features
 from napari_normative.engine.embed import require_places
-from napari_normative.engine.infer import DeviceNote, run_network
+from napari_normative.engine.infer import DeviceNote, prepare_scan, run_network
 from napari_normative.errors import ModelFileError
 from napari_normative.io.nifti import require_signal
 from napari_normative.volume import FloatArray, Volume
@@ -64,12 +62,8 @@ def measure_scan(
     NormativeError
         As for a detection: no signal, no alignment, another contrast (unless ``force``).
     """
-    space = model.card.preprocess
     require_signal(scan)
-    prepared = prepare(scan, space, model.template)
-    checks = check_prepared(scan, prepared, space, model.template)
-    if not force:
-        Applicability(checks).require(scan.source.name)
+    prepared, checks = prepare_scan(model, scan, force=force)
     (image, mean, log_variance), note = run_network(model, prepared.image[None], device)
     distance = model.posterior.distance(mean)
     error = reconstruction_error(prepared.image, image[0], prepared.mask)
@@ -79,7 +73,7 @@ def measure_scan(
         mean,
         np.exp(log_variance),
         prepared.image.ravel()[places].astype(np.float16),
-        volume_features(prepared, space),
+        volume_features(prepared, model.card.preprocess),
         Applicability((*checks, *check_likeness(distance, error, model.healthy_range))),
         note,
     )

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_normative.core.applicability import Applicability, check_prepared
 from napari_normative.core.latent import SAME
-from napari_normative.core.preprocess import prepare
 from napari_normative.core.sample_metrics import mmd2, ms_ssim_diversity, volume_features
 from napari_normative.core.sample_neighbours import (
     Floats,
@@ -22,7 +20,7 @@ from napari_normative.core.sample_neighbours import (
     precision_recall,
 )
 from napari_normative.engine.cohort import scans_table
-from napari_normative.engine.infer import run_network
+from napari_normative.engine.infer import prepare_scan, run_network
 from napari_normative.errors import CancelledError, GenerationError, NormativeError
 from napari_normative.io.nifti import read_volume
 from napari_normative.volume import FloatArray
@@ -147,9 +145,7 @@ def _read(
             progress(f"real scan {number + 1} of {len(paths)}", 0.8 + 0.2 * number / len(paths))
         try:
             scan = read_volume(path)
-            prepared = prepare(scan, model.card.preprocess, model.template)
-            checks = check_prepared(scan, prepared, model.card.preprocess, model.template)
-            Applicability(checks).require(scan.source.name)
+            prepared, _ = prepare_scan(model, scan)
         except NormativeError as error:
             found.left_out.append(error.code)
             continue
