@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from napari_normative.core.latent import latent_health
 from napari_normative.core.lesions import drawn_shape, place_shape, simulate
 from napari_normative.core.metrics import average_precision, paired_difference
-from napari_normative.core.sample_metrics import mmd2, volume_features
+from napari_normative.core.sample_metrics import fixed_features, mmd2
 from napari_normative.core.score import judge
 from napari_normative.core.vae import VAE
 from napari_normative.engine import loop
@@ -246,7 +246,7 @@ def latent_figures(network: VAE, cohort: PreparedCohort) -> dict[str, float]:
     others = cohort.select("calibration-a", "calibration-b")
     real = [cohort.images[n].astype(np.float32) for n in others]
     samples = [np.where(cohort.template.mask, image, 0) for image in drawn]
-    distance = mmd2(volume_features(samples), volume_features(real))
+    distance = mmd2(fixed_features(samples), fixed_features(real))
     return {**dataclasses.asdict(health), "mmd2": float(distance)}
 
 

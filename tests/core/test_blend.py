@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_normative.core.blend import blended, depth_mm, join, probe_of, worth_of
+from napari_normative.core.blend import blended, copy_of, depth_mm, join, worth_of
 
 SPACING = (1.0, 1.0, 2.0)
 SHAPE = (40, 40, 40)
@@ -42,13 +42,13 @@ def test_outside_the_mask_the_gap_stays_as_it_is() -> None:
 def test_a_copy_has_the_shape_of_its_gap_and_keeps_its_distance() -> None:
     gap, inside = cube(4, 14), np.ones(SHAPE, bool)
     inside[:, :14] = inside[:, 24:] = inside[:, :, :14] = inside[:, :, 24:] = False
-    probe = probe_of(gap, inside)
-    assert probe is not None
-    assert probe.sum() == gap.sum()
-    first = int(np.flatnonzero(probe.any(axis=(1, 2)))[0])
+    copy = copy_of(gap, inside)
+    assert copy is not None
+    assert copy.sum() == gap.sum()
+    first = int(np.flatnonzero(copy.any(axis=(1, 2)))[0])
     assert first >= 14 + 2, "along the one axis on which there is foreground"
-    assert probe_of(np.ones(SHAPE, bool), inside) is None
-    assert probe_of(gap, np.zeros(SHAPE, bool)) is None
+    assert copy_of(np.ones(SHAPE, bool), inside) is None
+    assert copy_of(gap, np.zeros(SHAPE, bool)) is None
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
@@ -56,12 +56,12 @@ def test_the_worth_of_a_model_is_the_share_that_comes_nearest(share: float) -> N
     random = np.random.default_rng(0)
     plain, joined = random.standard_normal((2, *SHAPE)).astype(np.float32)
     truth = plain + share * (joined - plain)
-    probe, inside = cube(14, 24), np.ones(SHAPE, bool)
-    worth = worth_of(truth, plain, joined, probe, inside, SPACING)
+    copy, inside = cube(14, 24), np.ones(SHAPE, bool)
+    worth = worth_of(truth, plain, joined, copy, inside, SPACING)
     np.testing.assert_allclose(worth.share, share, atol=1e-5)
-    found = blended(plain, joined, probe, inside, worth, SPACING)
-    np.testing.assert_allclose(found[probe], truth[probe], atol=1e-5)
-    np.testing.assert_array_equal(found[~probe], plain[~probe])
+    found = blended(plain, joined, copy, inside, worth, SPACING)
+    np.testing.assert_allclose(found[copy], truth[copy], atol=1e-5)
+    np.testing.assert_array_equal(found[~copy], plain[~copy])
 
 
 def test_depth_is_in_mm_and_grows_inwards() -> None:

@@ -7,13 +7,13 @@ import pytest
 from scipy import ndimage
 
 from napari_normative.core.sample_metrics import (
+    fixed_features,
     mae,
     mmd2,
     ms_ssim,
     ms_ssim_diversity,
     psnr,
     ssim,
-    volume_features,
 )
 
 SHAPE = (40, 36, 44)
@@ -135,7 +135,7 @@ def test_mmd_by_hand() -> None:
 def test_features_are_block_means_and_detail() -> None:
     image = np.zeros((32, 24, 20), np.float32)
     image[:4, :3] = 5
-    features = volume_features([image, np.zeros_like(image)])
+    features = fixed_features([image, np.zeros_like(image)])
     assert features.shape == (2, 1024)
     means = features[0, :512].reshape(8, 8, 8)
     assert means[0, 0] == pytest.approx(5)
@@ -144,7 +144,7 @@ def test_features_are_block_means_and_detail() -> None:
 
 
 def test_features_tell_blurred_people_from_people() -> None:
-    people = volume_features([person(seed) for seed in range(12)])
-    others = volume_features([person(seed) for seed in range(20, 32)])
-    blurred = volume_features([person(seed, 1.0) for seed in range(20, 32)])
+    people = fixed_features([person(seed) for seed in range(12)])
+    others = fixed_features([person(seed) for seed in range(20, 32)])
+    blurred = fixed_features([person(seed, 1.0) for seed in range(20, 32)])
     assert mmd2(people, blurred) > mmd2(people, others) + 0.01

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from napari_normative.io import nifti as reader
+from napari_normative.io import volume_file as reader
 from napari_normative.io.nifti import read_series, read_volume
 from rawnifti import AFFINE, header, nifti, ramp, voxels, zipped
 from strategies import AXIS_ORDERS, affines

@@ -20,7 +20,7 @@ RIM_MM = 10.0
 """Width of the observed rim to whose contrast the made voxels are fitted."""
 
 LEAST_RIM = 200
-LEAST_PROBE = 200
+LEAST_COPY = 200
 """Voxels of a copy of the gap below which it says nothing."""
 
 BETWEEN = 2
@@ -89,7 +89,7 @@ def join(
     return out
 
 
-def probe_of(gap: Mask, inside: Mask) -> Mask | None:
+def copy_of(gap: Mask, inside: Mask) -> Mask | None:
     """Return a copy of a gap, moved along an axis to where everything was observed.
 
     The nearest place in each of the six directions that keeps ``BETWEEN`` observed voxels; of
@@ -103,7 +103,7 @@ def probe_of(gap: Mask, inside: Mask) -> Mask | None:
     for axis in range(3):  # a box, axis by axis: quicker than a dilation
         near = ndimage.maximum_filter1d(near, 2 * BETWEEN + 1, axis=axis)
     points = np.argwhere(gap)
-    best, most = None, LEAST_PROBE - 1
+    best, most = None, LEAST_COPY - 1
     for axis in range(3):
         for sign in (1, -1):
             for step in range(1, FARTHEST, 2):
@@ -121,16 +121,16 @@ def probe_of(gap: Mask, inside: Mask) -> Mask | None:
                 break
     if best is None:
         return None
-    probe = np.zeros(gap.shape, dtype=bool)
-    probe[best] = True
-    return probe
+    copy = np.zeros(gap.shape, dtype=bool)
+    copy[best] = True
+    return copy
 
 
 def worth_of(
     truth: FloatArray,
     plain: FloatArray,
     joined: FloatArray,
-    probe: Mask,
+    copy: Mask,
     inside: Mask,
     spacing_mm: Spacing,
 ) -> Worth:
@@ -141,12 +141,12 @@ def worth_of(
     Parameters
     ----------
     truth, plain, joined : float32 array, shape (I, J, K)
-    probe, inside : bool array, shape (I, J, K)
+    copy, inside : bool array, shape (I, J, K)
         Voxels of both are compared.
     spacing_mm : 3 floats
     """
-    box = around(probe & inside, spacing_mm)
-    depth, where = depth_mm(probe[box], spacing_mm), probe[box] & inside[box]
+    box = around(copy & inside, spacing_mm)
+    depth, where = depth_mm(copy[box], spacing_mm), copy[box] & inside[box]
     found, far = depth[where], float(depth[where].max())
     ahead = (joined - plain)[box][where].astype(np.float64)
     wanted = (truth - plain)[box][where].astype(np.float64)
@@ -158,7 +158,7 @@ def worth_of(
             float(ahead[which == n] @ ahead[which == n]),
         )
         for n in range(DEPTHS)
-        if (which == n).sum() >= LEAST_PROBE // DEPTHS
+        if (which == n).sum() >= LEAST_COPY // DEPTHS
     ]
     middle, along, own = (np.array(part) for part in zip(*rows, strict=True))
     share = np.clip(along / np.maximum(own, 1e-12), 0, 1)

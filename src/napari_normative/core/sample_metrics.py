@@ -98,7 +98,7 @@ def ms_ssim_diversity(
     return float(np.mean(values))
 
 
-def volume_features(images: Sequence[FloatArray]) -> NDArray[np.float64]:
+def fixed_features(images: Sequence[FloatArray]) -> NDArray[np.float64]:
     """Return fixed features of volumes, shape (n, 1024).
 
     Mean, and SD of what a Gaussian of one voxel takes away, in each of 8 x 8 x 8 blocks:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_normative.core.blend import Worth, blended, join, probe_of, worth_of
+from napari_normative.core.blend import Worth, blended, copy_of, join, worth_of
 from napari_normative.core.gaps import AXES, Slab, empty_slabs, interpolated
 from napari_normative.core.grid import antialias, resample
 from napari_normative.core.preprocess import (
@@ -249,17 +249,17 @@ def _worth(
 
     A copy of the gap is hidden, too, and filled in both ways; no voxel of it has a say in that.
     """
-    probe = probe_of(gap, inside)
-    if probe is None:
+    copy = copy_of(gap, inside)
+    if copy is None:
         return None
     space, spacing = model.card.preprocess, bare.spacing_mm
-    plain = bare.with_data(interpolated(bare.data, probe, spacing))
+    plain = bare.with_data(interpolated(bare.data, copy, spacing))
     hidden = prepare(plain, space, model.template, alignment=prepared.alignment)
-    seen = observed & ~_on_grid(probe, bare, prepared, model)
+    seen = observed & ~_on_grid(copy, bare, prepared, model)
     image, _, _ = complete(model, hidden.image, hidden.mask, seen, device, cancel)
     guide = restore(image, hidden, space, bare)
-    joined = join(plain.data, guide, probe, inside, spacing)
-    return worth_of(bare.data, plain.data, joined, probe, inside, spacing)
+    joined = join(plain.data, guide, copy, inside, spacing)
+    return worth_of(bare.data, plain.data, joined, copy, inside, spacing)
 
 
 def _table(worth: Worth) -> list[dict[str, float]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_normative.core.sample_metrics import mmd2, ms_ssim_diversity, volume_features
+from napari_normative.core.sample_metrics import fixed_features, mmd2, ms_ssim_diversity
 from napari_normative.volume import FloatArray
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def sample_quality(
     inside = model.template.mask
     people: list[FloatArray] = [np.where(inside, image, 0).astype(np.float32) for image in real]
     drawn = [volume.data for volume in model.sample(len(people), seed=0, device=device)]
-    features, sampled = volume_features(people), volume_features(drawn)
+    features, sampled = fixed_features(people), fixed_features(drawn)
     halves = []
     for seed in range(20):
         order = np.random.default_rng(seed).permutation(len(people))

@@ -82,7 +82,7 @@ def augment(
     recipe = _recipe(
         model, around, between, like, cohort, seed, temperature, device, progress, cancel
     )  # fmt: skip
-    folder = SyntheticFolder(Path(out), suffix_of(model.card.modality), _terms(model, recipe, n))
+    folder = SyntheticFolder(Path(out), bids_suffix(model.card.modality), _terms(model, recipe, n))
     what = {**recipe.options, "scans": [{"sha256": digest} for digest in recipe.scans]}
     facts = {
         "Software": f"napari-normative {__version__}",
@@ -138,7 +138,7 @@ def augment(
     return SyntheticSet(Path(out), files, made, n - made, record, quality)
 
 
-def suffix_of(modality: str) -> str:
+def bids_suffix(modality: str) -> str:
     """Return the BIDS suffix of a modality such as ``T1-weighted MRI``."""
     return next((suffix for start, suffix in _SUFFIXES if modality.startswith(start)), "MRI")
 

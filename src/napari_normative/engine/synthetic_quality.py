@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_normative.core.latent import SAME
-from napari_normative.core.sample_metrics import mmd2, ms_ssim_diversity, volume_features
+from napari_normative.core.sample_metrics import fixed_features, mmd2, ms_ssim_diversity
 from napari_normative.core.sample_neighbours import (
     Floats,
     angles,
@@ -49,7 +49,7 @@ class _Images:
     kept: list[FloatArray] = field(default_factory=list)
 
     def add(self, image: FloatArray) -> None:
-        self.rows.append(volume_features([image])[0])
+        self.rows.append(fixed_features([image])[0])
         if len(self.kept) < KEPT:
             self.kept.append(image)
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_normative.io.gzipped import GZIP_MAGIC, FileWindow, Window
-from napari_normative.io.nifti import VolumeFile, repaired_share
 from napari_normative.io.transforms import Trust
+from napari_normative.io.volume_file import VolumeFile, repaired_share
 from napari_normative.io.writing import nifti_start
 from napari_normative.volume import Affine, FloatArray, Source, Volume
 

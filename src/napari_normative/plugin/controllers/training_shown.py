@@ -29,7 +29,7 @@ _FOR = {
     "brain-4mm": "Brains, 4 mm: an eighth of the voxels. Small lesions are missed.",
     "brain-8mm": "Brains, 8 mm: for a first look at a cohort. Not for use.",
     "crop-1mm": "Small regions that were cut out alike, 1 mm; nothing is aligned.",
-    "brain-1mm-patch": "Brains, 1 mm, in windows: fine detail in little memory. Hours on a GPU.",
+    "brain-1mm-patch": "Brains, 1 mm, in windows: little memory. Not yet shown to find more.",
 }
 
 
