@@ -147,7 +147,7 @@ def test_a_folder_holds_one_set(model: NormativeModel, tmp_path: Path) -> None:
     assert [p.name for p in foreign.iterdir()] == ["thesis.txt"]
 
 
-def test_the_report_finds_copies_of_the_people_it_is_given(
+def test_the_report_compares_with_the_people_it_is_given_and_knows_the_models_own(
     model: NormativeModel, tmp_path: Path, phantom_cohort: Path
 ) -> None:
     out, table = tmp_path / "set", tmp_path / "people.tsv"
@@ -160,13 +160,14 @@ def test_the_report_finds_copies_of_the_people_it_is_given(
     stored = json.loads((out / "quality.json").read_bytes())
     assert stored["figures"] == json.loads(json.dumps(quality["figures"]))
     figures = {row["figure"]: row for row in quality["figures"]}
-    assert 0 <= figures["precision"]["samples"] <= 1
     assert abs(figures["MMD²"]["real"]) < 0.2
     tests = {test["test"]: test for test in quality["tests"]}
     assert tests["latents"]["real_scans_of_the_models_people"] >= 7  # all but test people
     assert tests["latents"]["training_people"] >= 8
     table = pd.read_csv(out / "quality.tsv", sep="\t")
     assert list(table["participant_id"])[:2] == ["sub-synth0001", "sub-synth0002"]
+    nearest = figures["median distance to the nearest real scan"]["samples"]
+    assert table["nearest_distance"].median() == pytest.approx(nearest, rel=1e-5)
     assert set(table["nearest_sha256"]) <= {
         read_volume(p).source.digest for p in phantom_cohort.iterdir()
     }
