@@ -23,6 +23,7 @@ if os.environ.get("NAPARI_NORMATIVE_OFFLINE"):  # programs that the command line
 _PUBLIC = {
     "Book": "napari_normative.review.book",
     "Candidate": "napari_normative.core.candidates",
+    "Denoised": "napari_normative.engine.denoise",
     "Detection": "napari_normative.engine.detection",
     "Draws": "napari_normative.engine.draws",
     "Encoding": "napari_normative.engine.encoding",
@@ -59,6 +60,7 @@ _PUBLIC = {
 __all__ = [
     "Book",
     "Candidate",
+    "Denoised",
     "Detection",
     "Draws",
     "Encoding",
@@ -96,6 +98,7 @@ if TYPE_CHECKING:
     from napari_normative.core.candidates import Candidate
     from napari_normative.core.card import ModelCard
     from napari_normative.engine.batch import Outcome
+    from napari_normative.engine.denoise import Denoised
     from napari_normative.engine.detection import Detection
     from napari_normative.engine.draws import Draws
     from napari_normative.engine.encoding import Encoding

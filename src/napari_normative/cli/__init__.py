@@ -13,6 +13,7 @@ from napari_normative.cli.augment import augment
 from napari_normative.cli.cohort import cohort
 from napari_normative.cli.config import config
 from napari_normative.cli.demo import demo
+from napari_normative.cli.denoise import denoise
 from napari_normative.cli.detect import detect
 from napari_normative.cli.evaluate import evaluate
 from napari_normative.cli.export import export, prepare
@@ -37,6 +38,7 @@ app.command(rich_help_panel=SCANS)(encode)
 app.command(rich_help_panel=SCANS)(neighbours)
 app.command(rich_help_panel=SCANS)(predict)
 app.command(rich_help_panel=SCANS)(inpaint)
+app.command(rich_help_panel=SCANS)(denoise)
 app.command(rich_help_panel=SCANS)(inspect)
 app.add_typer(review, name="review", rich_help_panel=SCANS)
 

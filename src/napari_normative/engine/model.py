@@ -30,6 +30,7 @@ from napari_normative.volume import FloatArray, Volume
 if TYPE_CHECKING:
     from napari_normative.core.baselines import Network
     from napari_normative.engine.batch import Outcome
+    from napari_normative.engine.denoise import Denoised
     from napari_normative.engine.draws import Draws
     from napari_normative.engine.explore import Order
     from napari_normative.engine.export import Format
@@ -561,6 +562,51 @@ class NormativeModel:
         mask = None if missing is None else as_volume(missing)
         return inpaint(
             self, given, gaps=gaps, mask=mask, slices=slices, device=device,
+            progress=progress, cancel=cancel,
+        )  # fmt: skip
+
+    def denoise(
+        self,
+        scan: ScanLike,
+        *,
+        noise: float | None = None,
+        device: str = "auto",
+        force: bool = False,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Denoised:
+        """Take noise out of a scan: simple filters, mixed with the model's reconstruction.
+
+        The mixture is the one of least estimated error (Stein's unbiased estimate), so that the
+        model has no more say than the scan itself shows that it deserves. For white noise; where
+        a scan was interpolated, less is taken out than there is.
+
+        Parameters
+        ----------
+        scan : scan
+            As for :meth:`detect`.
+        noise : float, optional
+            Its standard deviation in the scan's units; measured unless given.
+        device : str
+        force : bool
+            Also for a scan of another contrast than the model's (``PRE-004``).
+        progress, cancel : callable, optional
+
+        Raises
+        ------
+        NormativeError
+            ``GEN-013`` and ``GEN-014``; otherwise as for :meth:`detect`.
+
+        Examples
+        --------
+        >>> made = model.denoise(scan, device="cpu")
+        >>> made.record["expected_rmse"]["with_model"] < made.record["noise_sd"]
+        True
+        """
+        from napari_normative.engine.denoise import denoise
+
+        return denoise(
+            self, as_volume(scan), noise=noise, device=device, force=force,
             progress=progress, cancel=cancel,
         )  # fmt: skip
 
