@@ -8,8 +8,9 @@ from pydantic import ValidationError
 from torch import nn
 
 from napari_normative.core.config import VAEConfig
+from napari_normative.core.convolution import Conv3d
 from napari_normative.core.linear import upsample
-from napari_normative.core.vae import VAE, Conv3d, Latent, fold, unfold
+from napari_normative.core.vae import VAE, Latent, fold, unfold
 
 SMALL = {"widths": (8, 16), "latent_size": 5, "bottleneck": 4}
 

@@ -10,12 +10,14 @@ import typer
 from napari_normative.cli.common import (
     NOTICE,
     DeviceOption,
+    GivenOption,
     JsonOption,
     ModelOption,
     Printer,
     QuietOption,
     SeedOption,
     guarded,
+    told_model,
 )
 from napari_normative.cli.terminal import Bar
 
@@ -26,6 +28,7 @@ def augment(
     out: Annotated[Path, typer.Option(help="Folder of the dataset.")],
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many volumes.")] = 10,
     model: ModelOption = "brain-t1",
+    known: GivenOption = None,
     around: Annotated[
         Path | None,
         typer.Option(help="Draw what the model holds possible for SCAN.", metavar="SCAN"),
@@ -67,10 +70,9 @@ def augment(
     like a group of people. The same command goes on where it stopped, a larger -n adds to the set,
     and the same seed gives the same files. With --compare-with also quality.html, .tsv and .json.
     """
-    from napari_normative.engine.model import load_model
     from napari_normative.engine.synthetic_page import conclusions
 
-    normative = load_model(model)
+    normative = told_model(model, known)
     with Bar(quiet) as bar:
         bar.begin("synthetic")
         made = normative.augment(

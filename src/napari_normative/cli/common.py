@@ -8,13 +8,16 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, ParamSpec, cast, overload
+from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec, cast, overload
 
 import typer
 
 from napari_normative.cli import complete
 from napari_normative.cli.terminal import Bar, ReaderGoneError, say
 from napari_normative.errors import CancelledError, NormativeError
+
+if TYPE_CHECKING:
+    from napari_normative.engine.model import NormativeModel
 
 P = ParamSpec("P")
 
@@ -52,6 +55,15 @@ ModelOption = Annotated[
         autocompletion=complete.models,
     ),
 ]
+GivenOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--given",
+        help="What is known of the person, for a model that can be told: age=71, sex=F, ...; may "
+        "be repeated.",
+        metavar="COLUMN=VALUE",
+    ),
+]
 VolumeOption = Annotated[
     int | None, typer.Option(min=0, help="Which volume of a 4D scan; 0 is the first.")
 ]
@@ -64,6 +76,20 @@ SizeOption = Annotated[
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print failures only.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
+
+
+def told_model(model: str, given: Sequence[str] | None) -> NormativeModel:
+    """Load a model and tell it what ``--given`` says of the person."""
+    from napari_normative.engine.model import load_model
+
+    known: dict[str, object] = {}
+    for word in given or ():
+        name, equals, value = word.partition("=")
+        if not equals or name in known:
+            why = "names a column twice" if equals else "is no COLUMN=VALUE"
+            raise typer.BadParameter(f"{word!r} {why}, such as age=71", param_hint="--given")
+        known[name] = value
+    return load_model(model).given(known)
 
 
 class Printer:

@@ -11,6 +11,7 @@ import typer
 from napari_normative.cli.common import (
     NOTICE,
     DeviceOption,
+    GivenOption,
     JsonOption,
     ModelOption,
     NullOption,
@@ -23,6 +24,7 @@ from napari_normative.cli.common import (
     VolumeOption,
     guarded,
     scans_of,
+    told_model,
 )
 from napari_normative.cli.terminal import Bar, describe_detection, detection_facts
 
@@ -34,6 +36,15 @@ def detect(
     out: Annotated[Path, typer.Option(help="Folder; each scan gets a folder in it.")],
     null: NullOption = False,
     model: ModelOption = "brain-t1",
+    known: GivenOption = None,
+    given_from: Annotated[
+        Path | None,
+        typer.Option(
+            "--given-from",
+            help="Table with the column path: what is known of each scan's person.",
+            metavar="TABLE",
+        ),
+    ] = None,
     mask: Annotated[
         Path | None, typer.Option(help="Foreground of the scan (one scan only).", metavar="FILE")
     ] = None,
@@ -72,9 +83,10 @@ def detect(
         if len(given) != 1:
             raise typer.BadParameter(f"--mask belongs to one scan, and {len(given)} were given")
     from napari_normative.engine.batch import detect_scans, named
-    from napari_normative.engine.model import load_model
+    from napari_normative.engine.conditions import known_from
 
-    normative = load_model(model)
+    normative = told_model(model, known)
+    told = None if given_from is None else known_from(given_from, normative.covariates)
     done = 0
     with Bar(quiet, total=len(given) if isinstance(given, list) else None) as bar:
         printer = Printer(context, quiet=quiet, as_json=as_json, bar=bar)
@@ -95,6 +107,7 @@ def detect(
             trust=trust,
             any_size=any_size,
             report=report,
+            known=told,
             begin=lambda scan: bar.begin(scan.name),
             mask=mask,
             device=device,

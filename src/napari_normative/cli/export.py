@@ -9,6 +9,7 @@ import typer
 
 from napari_normative.cli.common import (
     NOTICE,
+    GivenOption,
     JsonOption,
     ModelOption,
     NullOption,
@@ -20,6 +21,7 @@ from napari_normative.cli.common import (
     VolumeOption,
     guarded,
     scans_of,
+    told_model,
 )
 from napari_normative.cli.terminal import Bar
 from napari_normative.errors import NormativeError
@@ -36,6 +38,7 @@ def export(
         typer.Option(help="ONNX, torch.export, or a MONAI bundle."),
     ],
     out: Annotated[Path, typer.Option(help="The folder to write.")],
+    known: GivenOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -46,10 +49,9 @@ def export(
     prepare has brought to the model's grid.
     """
     from napari_normative.engine.export import export as write
-    from napari_normative.engine.model import load_model
 
     with Bar(quiet) as bar:
-        record = write(load_model(model), out, format, progress=bar.step)
+        record = write(told_model(model, known), out, format, progress=bar.step)
     lines = []
     for name, function in record["functions"].items():
         worst = max(function["largest_difference"].values())

@@ -10,6 +10,7 @@ import typer
 from napari_normative.cli.common import (
     NOTICE,
     DeviceOption,
+    GivenOption,
     JsonOption,
     ModelOption,
     Printer,
@@ -18,6 +19,7 @@ from napari_normative.cli.common import (
     TrustOption,
     VolumeOption,
     guarded,
+    told_model,
 )
 from napari_normative.cli.terminal import Bar
 
@@ -42,6 +44,7 @@ def inpaint(
         ),
     ] = None,
     model: ModelOption = "brain-t1",
+    known: GivenOption = None,
     volume: VolumeOption = None,
     trust: TrustOption = None,
     any_size: SizeOption = False,
@@ -57,10 +60,9 @@ def inpaint(
     are no numbers and slices without signal between others are found and filled.
     """
     from napari_normative.engine.inpaint import inpaint as fill
-    from napari_normative.engine.model import load_model
     from napari_normative.io.nifti import read_volume, read_with_gaps
 
-    normative = load_model(model)
+    normative = told_model(model, known)
     given, gaps = read_with_gaps(scan, volume=volume, trust=trust, any_size=any_size)
     mask = None if missing is None else read_volume(missing)
     with Bar(quiet) as bar:

@@ -10,6 +10,7 @@ import typer
 from napari_normative.cli.common import (
     NOTICE,
     DeviceOption,
+    GivenOption,
     JsonOption,
     ModelOption,
     NullOption,
@@ -23,6 +24,7 @@ from napari_normative.cli.common import (
     guarded,
     require_one_list,
     scans_of,
+    told_model,
     with_listed,
 )
 from napari_normative.cli.terminal import Bar, describe_facts, volume_facts
@@ -35,6 +37,7 @@ def sample(
     out: Annotated[Path, typer.Option(help="Folder for the samples.")],
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many.")] = 4,
     model: ModelOption = "brain-t1",
+    known: GivenOption = None,
     temperature: Annotated[
         float, typer.Option(min=0.0, help="Spread of the draws; 1 as learnt, 0 the mean.")
     ] = 1.0,
@@ -45,9 +48,8 @@ def sample(
 ) -> None:
     """Draw synthetic healthy volumes of a model."""
     from napari_normative.engine.draws import prior_draws
-    from napari_normative.engine.model import load_model
 
-    normative = load_model(model)
+    normative = told_model(model, known)
     with Bar(quiet) as bar:
         bar.begin("samples")
         drawn = prior_draws(
@@ -105,6 +107,8 @@ def _facts_of(item: str, trust: Any, any_size: bool, as_json: bool) -> dict[str,
         return volume_facts(first, data.shape[3])
     model = load_model(item)
     facts: dict[str, Any] = {"model": model.card.one_line(), "verdict": model.card.verdict()}
+    if model.covariates.each:
+        facts["can_be_given"] = ", ".join(one.describe() for one in model.covariates.each)
     facts["sha256"] = model.digest
     facts |= model.card.model_dump(mode="json")
     if not as_json:
@@ -121,6 +125,7 @@ def encode(
     ],
     null: NullOption = False,
     model: ModelOption = "brain-t1",
+    known: GivenOption = None,
     volume: VolumeOption = None,
     trust: TrustOption = None,
     any_size: SizeOption = False,
@@ -148,14 +153,13 @@ def encode(
     latents are refused (MOD-007): they have no one vector for a scan.
     """
     from napari_normative.engine.encode import encode_scans, save_latents
-    from napari_normative.engine.model import load_model
 
     if out.suffix.lower() != ".tsv":
         raise typer.BadParameter(
             "the table is tab-separated text: name it .tsv", param_hint="--out"
         )
     given = scans_of(scans, out=out, null=null)
-    normative = load_model(model)
+    normative = told_model(model, known)
     rows = []
     with Bar(quiet, total=len(given) if isinstance(given, list) else None) as bar:
         printer = Printer(context, quiet=quiet, as_json=as_json, bar=bar)

@@ -10,6 +10,7 @@ import typer
 from napari_normative.cli.common import (
     NOTICE,
     DeviceOption,
+    GivenOption,
     JsonOption,
     ModelOption,
     Printer,
@@ -18,6 +19,7 @@ from napari_normative.cli.common import (
     TrustOption,
     VolumeOption,
     guarded,
+    told_model,
 )
 from napari_normative.cli.terminal import Bar
 
@@ -36,6 +38,7 @@ def neighbours(
     ] = None,
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many.")] = 8,
     model: ModelOption = "brain-t1",
+    known: GivenOption = None,
     volume: VolumeOption = None,
     trust: TrustOption = None,
     any_size: SizeOption = False,
@@ -49,11 +52,10 @@ def neighbours(
     on top of the number asked for. The model's people have no names.
     """
     from napari_normative.engine.encode import encode_scans
-    from napari_normative.engine.model import load_model
     from napari_normative.engine.neighbours import neighbours_among, neighbours_in_model
     from napari_normative.io.folders import expand_scans
 
-    normative = load_model(model)
+    normative = told_model(model, known)
     others = expand_scans(among, leave_out=scan / "none") if among else []
     reading: dict[str, Any] = {"volume": volume, "trust": trust, "any_size": any_size}
     with Bar(quiet, total=1 + len(others)) as bar:

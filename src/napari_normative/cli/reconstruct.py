@@ -10,6 +10,7 @@ import typer
 from napari_normative.cli.common import (
     NOTICE,
     DeviceOption,
+    GivenOption,
     JsonOption,
     ModelOption,
     NullOption,
@@ -21,6 +22,7 @@ from napari_normative.cli.common import (
     VolumeOption,
     guarded,
     scans_of,
+    told_model,
 )
 from napari_normative.cli.terminal import Bar
 from napari_normative.errors import CancelledError
@@ -33,6 +35,7 @@ def reconstruct(
     out: Annotated[Path, typer.Option(help="Folder; each scan gets a folder in it.")],
     null: NullOption = False,
     model: ModelOption = "brain-t1",
+    known: GivenOption = None,
     volume: VolumeOption = None,
     trust: TrustOption = None,
     any_size: SizeOption = False,
@@ -53,9 +56,8 @@ def reconstruct(
     """
     given = scans_of(scans, out=out, null=null)
     from napari_normative.engine.batch import named
-    from napari_normative.engine.model import load_model
 
-    normative = load_model(model)
+    normative = told_model(model, known)
     done = 0
     with Bar(quiet, total=len(given) if isinstance(given, list) else None) as bar:
         printer = Printer(context, quiet=quiet, as_json=as_json, bar=bar)

@@ -119,6 +119,14 @@ def train(
             metavar="COLUMNS",
         ),
     ] = None,
+    condition_on: Annotated[
+        str | None,
+        typer.Option(
+            "--condition-on",
+            help="Columns of the table that the model can be told of a person: age,sex,site.",
+            metavar="COLUMNS",
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -178,7 +186,7 @@ def train(
     from napari_normative.engine.ranks import from_environment
     from napari_normative.engine.train import fit
 
-    changes = settings_from(settings or [], balance)
+    changes = settings_from(settings or [], balance, condition_on)
     ranks, stop = from_environment(), Stop()
     with contextlib.ExitStack() as around:
         if ranks.alone and devices > 1:

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from napari_normative.core.condition import Covariate
+
 Likelihood = Literal["gaussian", "laplace", "gaussian-map"]
 BaselineKind = Literal["threshold", "atlas", "pca"]
 
@@ -49,6 +51,8 @@ class VAEConfig(BaseModel):
         position in the model's space; ``shape`` is the size of that space.
     overlap : int
         Voxels that neighbouring windows of a reconstruction share at least.
+    condition : tuple of NumberCovariate or CategoryCovariate
+        Columns of the cohort that the dense form can be given; empty for an unconditional model.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -70,6 +74,7 @@ class VAEConfig(BaseModel):
     local_mirrored: bool = True
     window: tuple[int, int, int] | None = None
     overlap: int = Field(0, ge=0)
+    condition: tuple[Covariate, ...] = ()
 
     @property
     def seen(self) -> tuple[int, int, int]:
@@ -101,6 +106,8 @@ class VAEConfig(BaseModel):
             raise ValueError("the linear branch needs the dense latent")
         if self.sigma_map and self.latent != "dense":
             raise ValueError("a map of σ needs the dense latent: voxels of one place in the body")
+        if self.condition and self.latent != "dense":
+            raise ValueError("a condition needs the dense latent: one person a volume")
         if self.linear_factor and any(n % self.linear_factor for n in self.shape):
             raise ValueError(f"shape {self.shape} is not divisible by {self.linear_factor}")
         if bool(self.linear_factor) != bool(self.linear_voxels):

@@ -7,7 +7,8 @@ Two forms by configuration:
     *linear branch*: principal components of the cohort give the first estimate of
     the latent (whitened) and of the reconstruction, and the convolutions learn what
     lines cannot. Prior samples then look like the cohort from the first step. A *local
-    level* below it gives blocks of the volume latents of their own.
+    level* below it gives blocks of the volume latents of their own. A *condition* tells both
+    halves what is known of the person.
 ``spatial``
     A latent vector per cell of a coarse grid, for crops and large fields of view;
     any spatial size divisible by the stride. In its *patch form* the network sees windows of
@@ -20,6 +21,7 @@ Shapes: volumes are (N, C, I, J, K); dense latents (N, Z); spatial latents
 
 from __future__ import annotations
 
+import copy
 import itertools
 from typing import NamedTuple
 
@@ -27,13 +29,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from napari_normative.core.conditional import Condition
 from napari_normative.core.config import VAEConfig
+from napari_normative.core.convolution import Conv3d
 from napari_normative.core.linear import LinearBranch, LocalLevel
 from napari_normative.core.windows import Windows
 
 LOG_VARIANCE_RANGE = (-10.0, 4.0)
-SMALL_CONVOLUTION = 20480
-"""Up to this C·D·H torch sends a single float32 volume on a CPU to a slow fallback."""
 
 
 class Latent(NamedTuple):
@@ -46,29 +48,6 @@ class Latent(NamedTuple):
         """Draw by reparameterisation; gradients flow to mean and log-variance."""
         noise = torch.empty_like(self.mean).normal_(generator=generator)
         return self.mean + noise * torch.exp(0.5 * self.log_variance)
-
-
-class Conv3d(nn.Conv3d):
-    """Convolution that stays on the fast CPU kernel for small float32 inputs."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Convolve (N, C, I, J, K)."""
-        n, c, i, j, _ = x.shape
-        small = n == 1 and c * i * j <= SMALL_CONVOLUTION
-        if (
-            small
-            and x.device.type == "cpu"
-            and x.dtype == torch.float32
-            and not torch.is_autocast_enabled("cpu")
-            and torch.backends.mkldnn.enabled
-        ):
-            if c > 1 and torch.is_grad_enabled():  # backward: one volume is slow, two are not
-                return super().forward(x.expand(2, -1, -1, -1, -1))[:1]
-            out: Tensor = torch.ops.aten.mkldnn_convolution(
-                x, self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups
-            )
-            return out
-        return super().forward(x)
 
 
 class VoxelNorm(nn.Module):
@@ -225,6 +204,7 @@ class VAE(nn.Module):
         size, width = config.latent_size, config.widths[-1]
         self.linear: LinearBranch | None = None
         self.local: LocalLevel | None = None
+        self.condition: Condition | None = None
         self.log_sigma: nn.Parameter | None = None
         if config.latent == "dense":
             i, j, k = config.cells
@@ -240,11 +220,30 @@ class VAE(nn.Module):
                 self.linear = LinearBranch(config)
             if config.local_edge:
                 self.local = LocalLevel(config)
+            if config.condition:
+                self.condition = Condition(config)
             nn.init.zeros_(self.to_latent.weight)
             nn.init.zeros_(self.to_latent.bias)
         else:
             self.to_latent = Conv3d(width, 2 * size, 1)
             self.decoder = Decoder(config, size)
+
+    def given(self, code: Tensor) -> VAE:
+        """Return this network, its weights shared, for people of whom something is known.
+
+        ``code`` is that of one person, (D,), or of each volume of a batch, (N, D); see
+        :class:`~napari_normative.core.condition.Covariates`. An unconditional network stays itself.
+        """
+        if self.condition is None:
+            return self
+        twin = copy.copy(self)
+        twin._modules = {**self._modules, "condition": self.condition.given(code)}
+        return twin
+
+    def expected(self) -> Tensor:
+        """Return the mean image for what is known of a person, (1 or N, C, I, J, K)."""
+        mean = self.mean_image[None]
+        return mean if self.condition is None else mean + self.condition.shift()
 
     def encode(self, x: Tensor, origin: Tensor | None = None) -> Latent:
         """Volumes (N, C, I, J, K) to a Gaussian over latents.
@@ -256,9 +255,12 @@ class VAE(nn.Module):
             mean, log_variance = self.to_latent(self.encoder(x, origin)).chunk(2, dim=1)
             return Latent(mean, log_variance.clamp(*LOG_VARIANCE_RANGE))
         # 0 is outside the scan's foreground: nothing is known there, so no deviation either.
-        centred = (x - self.mean_image) * (x != 0).any(1, keepdim=True)
+        centred = (x - self.expected()) * (x != 0).any(1, keepdim=True)
         features = self.squeeze(self.encoder(centred)).flatten(1)
-        mean, log_variance = self.to_latent(features).chunk(2, dim=1)
+        found = self.to_latent(features)
+        if self.condition is not None:
+            found = found + self.condition.latent()
+        mean, log_variance = found.chunk(2, dim=1)
         if self.linear is not None:
             mean = mean + self.linear.encode(centred)
             log_variance = log_variance + self.linear.prior_log_variance()
@@ -275,8 +277,11 @@ class VAE(nn.Module):
         if self.config.latent == "spatial":
             out: Tensor = self.decoder(z, origin)
             return out
-        cells = self.from_latent(z).reshape(len(z), self.config.bottleneck, *self.config.cells)
-        out = self.mean_image + self.decoder(cells)
+        flat = self.from_latent(z)
+        if self.condition is not None:
+            flat = flat + self.condition.cells()
+        cells = flat.reshape(len(z), self.config.bottleneck, *self.config.cells)
+        out = self.expected() + self.decoder(cells)
         if self.linear is not None:
             out = out + self.linear.decode(z)
         if self.local is not None and local is not None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from napari_normative.engine.cohort import groups, read_cohort, require_enough
+from napari_normative.engine.conditions import covariates_of
 from napari_normative.engine.prepared import PreparedCohort, prepare_cohort
 from napari_normative.engine.presets import Preset, preset_named
 from napari_normative.engine.progress import TrainProgress
@@ -85,6 +86,7 @@ def aligned_cohort(
     """Read the cohort, claim the work folder and bring everybody to the model's space."""
     people = read_cohort(cohort, seed=seed)
     groups(people, preset.balance_by)
+    covariates_of(people, preset.condition_on)
     if ranks.first:
         held.enter_context(claimed(folder))
     ranks.gather(None)  # nobody writes into a folder that is another training's

@@ -15,6 +15,7 @@ from napari_normative.core.config import NetworkConfig, ObjectiveConfig, VAEConf
 from napari_normative.core.latent import AggregatedPosterior, People, latent_health
 from napari_normative.core.score import ScoreConfig
 from napari_normative.engine.calibrate import calibrate, held_out
+from napari_normative.engine.conditions import codes_of, covariates_in
 from napari_normative.engine.likeness import Encode, healthy_range
 from napari_normative.engine.model import NETWORK_PREFIX, NormativeModel
 from napari_normative.engine.prepared import PreparedCohort
@@ -41,6 +42,10 @@ WINDOWED = (
     " Sees windows of {window} mm, each voxel with its place: what shows across larger distances "
     "only, such as the shape of the whole, is not judged. Streamed reconstructions come with the "
     "residual; z maps and candidates are those of detection, in memory."
+)
+CONDITIONED = (
+    " Calibrated on people whose {columns} it was told: of others, or told less, rates are not "
+    "known. Being told somebody's group hides what is common in that group, disease included."
 )
 
 
@@ -95,13 +100,15 @@ def assemble(
     """
     weights = {k: v.detach().cpu().numpy() for k, v in network.state_dict().items()}
     tensors = {NETWORK_PREFIX + k: _shrunk(v) if half else v for k, v in weights.items()}
-    encode, gaussians = _applied(network, tensors, prepared, device)
+    covariates = covariates_in(network.config)
+    codes = codes_of(prepared.people, covariates)
+    encode, gaussians = _applied(network, tensors, prepared, codes, device)
     latents, variances = gaussians("train")
 
-    def reconstruct(images: FloatArray) -> FloatArray:
-        return np.stack([encode(image)[0] for image in images])
+    def reconstruct(images: FloatArray, code: FloatArray) -> FloatArray:
+        return np.stack([encode(image, code)[0] for image in images])
 
-    calibration = calibrate(prepared, reconstruct, score, flip=flip)
+    calibration = calibrate(prepared, reconstruct, score, flip=flip, codes=codes)
     posterior = AggregatedPosterior.fit(latents, variances)
     health = latent_health(latents, variances)
     card = ModelCard(
@@ -124,14 +131,16 @@ def assemble(
             latent_active=health.active,
             latent_aggregate_kl_nats=round(health.aggregate_kl_nats, 2),
         ),
-        held_out=held_out(prepared, reconstruct),
+        held_out=held_out(prepared, reconstruct, codes),
         intended_use=INTENDED_USE,
-        limits=LIMITS + windowed(network.config, prepared.config.spacing_mm),
+        limits=LIMITS
+        + windowed(network.config, prepared.config.spacing_mm)
+        + (CONDITIONED.format(columns=" and ".join(covariates.names)) if covariates.each else ""),
         license=label.license,
         credit=label.credit,
     )
     tensors.update(_statistics(prepared, calibration, posterior))
-    tensors.update(healthy_range(prepared, encode, posterior).tensors())
+    tensors.update(healthy_range(prepared, encode, posterior, codes).tensors())
     if keep_people and latents.ndim == 2:  # spatial latents belong to crops, not to people
         unseen, _ = gaussians("calibration-a", "calibration-b")
         tensors.update(People.anonymous(latents, unseen).tensors())
@@ -146,20 +155,30 @@ def windowed(config: NetworkConfig, spacing_mm: float) -> str:
 
 
 def _applied(
-    network: Network, tensors: Tensors, prepared: PreparedCohort, device: str
+    network: Network,
+    tensors: Tensors,
+    prepared: PreparedCohort,
+    codes: FloatArray,
+    device: str,
 ) -> tuple[Encode, Callable[..., tuple[FloatArray, FloatArray]]]:
     """Put the weights in as they are stored; return what encodes a scan, and people's latents."""
     import torch
+
+    from napari_normative.core.vae import VAE
 
     stored = {k.removeprefix(NETWORK_PREFIX): torch.from_numpy(v) for k, v in tensors.items()}
     network.load_state_dict(stored)
     network = network.float().to(device)
 
-    def encode(image: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def told(code: FloatArray) -> Network:
+        return network.given(torch.from_numpy(code)) if isinstance(network, VAE) else network
+
+    def encode(image: FloatArray, code: FloatArray) -> tuple[FloatArray, FloatArray]:
         with torch.inference_mode():
             x = torch.from_numpy(np.ascontiguousarray(image)).to(device)[None, None]
-            latent = network.encode(x)
-            out = network.reconstruct(x, latent)
+            own = told(code)
+            latent = own.encode(x)
+            out = own.reconstruct(x, latent)
         return out[0, 0].float().cpu().numpy(), latent.mean[0].float().cpu().numpy()
 
     def gaussians(*splits: str) -> tuple[FloatArray, FloatArray]:
@@ -167,7 +186,7 @@ def _applied(
         with torch.inference_mode():
             for n in prepared.some(MOST_LATENTS, *splits):
                 image = torch.from_numpy(prepared.images[n].astype(np.float32)).to(device)
-                latent = network.encode(image[None, None])
+                latent = told(codes[n]).encode(image[None, None])
                 means.append(latent.mean[0].float().cpu().numpy())
                 variances.append(latent.log_variance[0].float().exp().cpu().numpy())
         return np.stack(means), np.stack(variances)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -60,6 +60,7 @@ def detect_scans(
     any_size: bool = False,
     report: bool = False,
     begin: Callable[[S], None] = lambda scan: None,
+    known: Callable[[S], Mapping[str, object]] | None = None,
     **options: Any,
 ) -> Iterator[Outcome[S]]:
     """Compare scans with a model one after another; a bad one stops none of the others.
@@ -77,6 +78,8 @@ def detect_scans(
         Write ``report.html`` too.
     begin : callable of (scan)
         Told before each scan.
+    known : callable of (scan), optional
+        Returns what the model is told of the scan's person; see :meth:`NormativeModel.given`.
     **options
         As for :meth:`NormativeModel.detect`.
 
@@ -98,7 +101,8 @@ def detect_scans(
                 given = read_volume(scan, volume=volume, trust=trust, any_size=any_size)
             else:
                 given = as_volume(scan, volume=volume)
-            found = model.detect(given, **options)
+            told = model if known is None else model.given({**model.known, **known(scan)})
+            found = told.detect(given, **options)
             if folder is not None:
                 _save(model, found, folder, report)
         except CancelledError:

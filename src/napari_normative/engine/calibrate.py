@@ -23,12 +23,17 @@ their maps lie in memory together."""
 MOST_TESTED = 1024
 """Test people whose error is in the card, drawn at random where there are more."""
 
-Reconstruct = Callable[[FloatArray], FloatArray]
-"""(N, I, J, K) to (N, I, J, K), model units."""
+Reconstruct = Callable[..., FloatArray]
+"""(N, I, J, K), and their person's code where there is one, to (N, I, J, K), model units."""
 
 
 def calibrate(
-    cohort: PreparedCohort, reconstruct: Reconstruct, score: ScoreConfig, *, flip: bool
+    cohort: PreparedCohort,
+    reconstruct: Reconstruct,
+    score: ScoreConfig,
+    *,
+    flip: bool,
+    codes: FloatArray | None = None,
 ) -> Calibration:
     """Return voxel statistics of the calibration people, and frequencies of their maps.
 
@@ -42,6 +47,8 @@ def calibrate(
     score : ScoreConfig
     flip : bool
         Count each person mirrored as well, where anatomy allows.
+    codes : float32 array, shape (people, D), optional
+        Of the people of the cohort, for ``reconstruct``.
     """
     spacing, inside = cohort.config.spacing_mm, cohort.template.mask
     people = cohort.some(MOST_CALIBRATED, "calibration-a", "calibration-b")
@@ -50,7 +57,7 @@ def calibrate(
     for n in people:
         own = []
         for image, mask in _views(cohort, n, flip):
-            made = reconstruct(image[None])[0]
+            made = reconstruct(image[None], *code_of(codes, n))[0]
             maps = evidence_maps(image, made, mask, score, spacing)
             # Kept in half precision: taking out exactly what was put in matters, digits do not.
             own.append((maps.astype(np.float16), mask))
@@ -96,13 +103,16 @@ class _Errors:
     mean: list[float]
 
 
-def held_out(cohort: PreparedCohort, reconstruct: Reconstruct) -> tuple[HeldOut, ...]:
+def held_out(
+    cohort: PreparedCohort, reconstruct: Reconstruct, codes: FloatArray | None = None
+) -> tuple[HeldOut, ...]:
     """Return the reconstruction error of the test people per site, beside the mean image's."""
     sites: dict[str, _Errors] = {}
     for n in cohort.some(MOST_TESTED, "test"):
         image, mask = next(_views(cohort, n, False))
         errors = sites.setdefault(cohort.people[n].site, _Errors([], []))
-        errors.model.append(float(np.abs(image - reconstruct(image[None])[0])[mask].mean()))
+        made = reconstruct(image[None], *code_of(codes, n))[0]
+        errors.model.append(float(np.abs(image - made)[mask].mean()))
         errors.mean.append(float(np.abs(image - cohort.template.image)[mask].mean()))
     return tuple(
         HeldOut(
@@ -113,6 +123,11 @@ def held_out(cohort: PreparedCohort, reconstruct: Reconstruct) -> tuple[HeldOut,
         )
         for site, errors in sorted(sites.items())
     )
+
+
+def code_of(codes: FloatArray | None, n: int) -> tuple[FloatArray, ...]:
+    """Return what is handed on of a person beside the image: the code, where there are codes."""
+    return () if codes is None else (codes[n],)
 
 
 def _views(cohort: PreparedCohort, n: int, flip: bool) -> Iterator[tuple[FloatArray, Mask]]:

@@ -14,6 +14,7 @@ from napari_normative.core.config import BaselineKind
 from napari_normative.core.lesions import drawn_shape, simulate
 from napari_normative.core.metrics import average_precision, bootstrap, paired_difference
 from napari_normative.core.score import judge
+from napari_normative.engine.conditions import known_of
 from napari_normative.engine.infer import run_network
 from napari_normative.engine.model import NormativeModel
 from napari_normative.engine.prepared import PreparedCohort
@@ -84,12 +85,13 @@ def compare(
             report(done / len(chosen))
         image, mask = prepared.images[n].astype(np.float32), prepared.masks[n]
         person = _Person(prepared.people[n].site)
-        for one in models:
+        told = [one.given(known_of(prepared.people[n], one.covariates)) for one in models]
+        for one in told:
             error = np.abs(image - _reconstruction(one, image, device))[mask].mean()
             person.error.append(float(error))
         if n in with_lesions:
             for kind in LESIONS:
-                person.precision[kind] = _precision(models, image, mask, kind, (seed, done), device)
+                person.precision[kind] = _precision(told, image, mask, kind, (seed, done), device)
         people.append(person)
     rows: list[ComparisonRow | None] = []
     for place, against in enumerate(baselines, start=1):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_normative.core.candidates import Candidate
+from napari_normative.core.condition import Value
 from napari_normative.core.place import describe_place, middle_of
 from napari_normative.core.preprocess import Prepared
 from napari_normative.engine.detection_layers import detection_layers
@@ -33,6 +34,8 @@ class InModelSpace:
     reconstruction, z : float32 array, shape of the model's grid
         In model units, without the scan's contrast fit; calibrated z.
     latent_mean, latent_variance : float32 array, shape of one global latent
+    known : mapping
+        What the model was told of the person.
     """
 
     prepared: Prepared
@@ -40,6 +43,7 @@ class InModelSpace:
     z: FloatArray
     latent_mean: FloatArray
     latent_variance: FloatArray
+    known: Mapping[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -215,7 +215,7 @@ def principal_axes(
     """
     require_places(model)
     folder = default_cache() if cache is None else cache
-    entry = folder / f"axes-{model.digest[:32]}.safetensors"
+    entry = folder / f"axes-{model.identity[:32]}.safetensors"
     known = read_entry(entry)
     size = model.posterior.mean.size
     if known is not None and known[0]["turn"].shape == (size, size):
@@ -311,7 +311,7 @@ def remembered_place(
     # What a place depends on: the scan's bytes, how they are read, the model, this version.
     given = sorted(reading.items())
     chosen = {name: value for name, value in given if value is not None and value is not False}
-    identity = f"{digest}:{model.digest}:{version('napari-normative')}:{chosen or ''}"
+    identity = f"{digest}:{model.identity}:{version('napari-normative')}:{chosen or ''}"
     key = hashlib.sha256(identity.encode()).hexdigest()[:32]
     entry = cache / f"{key}.safetensors"
     place = _remembered(entry, model)

@@ -281,6 +281,7 @@ def save_latents(
             "title": model.card.title,
             "sha256": model.digest,
         },
+        **model.told(),
         "latents": {"count": int(model.posterior.mean.size), "level": "global"},
         "parameters": parameters,
         "device": choice.device,

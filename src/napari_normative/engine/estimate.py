@@ -204,7 +204,7 @@ def _timed_steps(
     with quiet():
         from napari_normative.engine import loop
 
-    short = preset.model_copy(update={"steps": TIMED_STEPS, "balance_by": ()})
+    short = preset.model_copy(update={"steps": TIMED_STEPS, "balance_by": (), "condition_on": ()})
     stand_in = _stand_in(short, people, image, template)
     times: list[float] = []
 

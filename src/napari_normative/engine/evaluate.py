@@ -232,6 +232,7 @@ class _Run:
                     "name": judged.name,
                     "title": judged.model.card.title,
                     "sha256": judged.model.digest,
+                    **judged.model.told(),
                     "card": judged.model.card.one_line(),
                     "active_latents": judged.model.card.calibration.latent_active,
                     "total_kl_nats": judged.model.card.calibration.latent_total_kl_nats,

@@ -132,6 +132,7 @@ def prepared_scan(model: NormativeModel, scan: Volume) -> tuple[Volume, dict[str
     return volume, {
         "notice": RESEARCH_USE,
         "model": {"name": model.card.name, "sha256": model.digest},
+        **model.told(),
         "scan": {"sha256": scan.source.digest, "shape": list(scan.shape)},
         "scan_to_template": made.alignment.scan_to_template.round(6).tolist(),
         "similarity": round(made.alignment.similarity, 4),
@@ -179,6 +180,7 @@ def _record(model: NormativeModel, format: Format) -> dict[str, Any]:
             "sha256": model.digest,
             "network": card.network.kind,
         },
+        **model.told(),
         "license": card.license,
         "credit": card.credit,
         "intended_use": card.intended_use,

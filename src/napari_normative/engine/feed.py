@@ -16,14 +16,18 @@ from torch.utils.data import IterableDataset
 from napari_normative.core.augment import MIRRORED, Chance, draw_chance
 from napari_normative.core.config import VAEConfig
 from napari_normative.engine.cohort import groups
+from napari_normative.engine.conditions import UNTOLD, codes_of, covariates_in
 from napari_normative.engine.prepared import PreparedCohort
 from napari_normative.engine.presets import Preset
 from napari_normative.engine.ranks import Ranks
+from napari_normative.volume import FloatArray
 
 GPU_READERS = 6
 """Threads that read, unpack and draw random numbers while a GPU computes."""
 WINDOWS = 1
 """Sets the draws of windows apart from all others of a step and position."""
+CONDITIONS = 2
+"""Sets the draws of what the network is not told apart."""
 AHEAD = 2
 """Steps that wait, made ready, beside those that the threads are at."""
 
@@ -67,6 +71,8 @@ class Batch(NamedTuple):
     origins : float32 Tensor, shape (n, 3)
         First voxels in the model's space, once :func:`augment` has mirrored what it will mirror.
     chance : Chance
+    codes : float32 Tensor, shape (n, D)
+        What the network is told of each person; D is 0 where it is told nothing.
     """
 
     people: list[int]
@@ -74,6 +80,7 @@ class Batch(NamedTuple):
     masks: Tensor
     origins: Tensor
     chance: Chance
+    codes: Tensor
 
 
 class Feed(IterableDataset[Batch]):
@@ -101,6 +108,8 @@ class Feed(IterableDataset[Batch]):
         self.volume = (network.channels, *network.seen)
         self.latent = network.model_copy(update={"shape": network.seen}).latent_shape
         self.inside = np.argwhere(cohort.template.mask) if network.window else np.zeros((0, 3))
+        covariates = covariates_in(network)
+        self.codes, self.columns = codes_of(cohort.people, covariates), covariates.columns
         self.readers = max(1, min(GPU_READERS, (os.cpu_count() or 1) - 1)) if gpu else 1
 
     def __iter__(self) -> Iterator[Batch]:
@@ -133,12 +142,14 @@ class Feed(IterableDataset[Batch]):
         if self.flip:
             mirrored = self.network.shape[0] - self.network.seen[0] - origins[:, 0]
             origins[:, 0] = torch.where(chance.uniform[:, 0] < MIRRORED, mirrored, origins[:, 0])
+        codes = [self._told(step, p, n) for p, n in zip(self.positions, own, strict=True)]
         made = Batch(
             people,
             torch.from_numpy(np.stack(images)),
             torch.from_numpy(np.stack(masks)),
             origins,
             chance,
+            torch.from_numpy(np.stack(codes)),
         )
         if not self.gpu:
             return made
@@ -149,7 +160,19 @@ class Feed(IterableDataset[Batch]):
             made.masks.pin_memory(),
             made.origins.pin_memory(),
             chance,
+            made.codes.pin_memory(),
         )
+
+    def _told(self, step: int, position: int, person: int) -> FloatArray:
+        """Return a person's code, now and then without some or all of its columns."""
+        code: FloatArray = self.codes[person].copy()
+        if self.columns:
+            random = np.random.default_rng((self.seed, step, position, CONDITIONS))
+            nothing = random.random() < UNTOLD
+            for column in self.columns:
+                if random.random() < UNTOLD or nothing:
+                    code[column] = 0
+        return code
 
     def _start(self, step: int, position: int) -> tuple[int, int, int]:
         """Return the first voxel of what is seen: around a voxel of the foreground, by chance."""

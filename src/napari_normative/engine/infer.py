@@ -93,7 +93,8 @@ def detect(
     distance = model.posterior.distance(mean)
     error = reconstruction_error(prepared.image, image[0], prepared.mask)
     fits = Applicability((*checks, *check_likeness(distance, error, model.healthy_range)))
-    warnings = [*scan.source.warnings, *fits.warnings, *note.warnings]
+    cautions = model.covariates.cautions(model.known)
+    warnings = [*scan.source.warnings, *fits.warnings, *cautions, *note.warnings]
     if card.beats_no_baseline():
         warnings.append(f"The model is no better than a simple baseline. {card.verdict()}")
     provenance: dict[str, Any] = {
@@ -102,6 +103,7 @@ def detect(
         "created_utc": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": versions(),
         "model": {"name": card.name, "sha256": model.digest, "title": card.title},
+        **model.told(),
         "scan": {
             "sha256": scan.source.digest,
             "shape": list(scan.shape),
@@ -150,7 +152,7 @@ def detect(
         warnings=tuple(warnings),
         provenance=provenance,
         local_volume=room,
-        in_model=InModelSpace(prepared, image[0], z, mean, np.exp(log_variance)),
+        in_model=InModelSpace(prepared, image[0], z, mean, np.exp(log_variance), model.known),
     )
 
 
@@ -173,7 +175,7 @@ def find_candidates(
     labels, found = components(z, threshold_z, model.card.score.minimum_ml, voxel_ml)
     values = restore(labels.astype(np.float32), prepared, space, scan, units="model", order=0)
     label_map = scan.with_data(values, is_label=True)
-    key = f"{scan.source.digest}:{model.digest}"
+    key = f"{scan.source.digest}:{model.identity}"
     return label_map, describe(found, label_map, model.calibration, key)
 
 
@@ -189,7 +191,8 @@ def recount(
     """
     if (inside := detection.in_model) is None:
         raise ValueError("the detection was read from files; run it again to recount")
-    return find_candidates(model, detection.scan, inside.prepared, inside.z, threshold_z)
+    told = model.given(inside.known)
+    return find_candidates(told, detection.scan, inside.prepared, inside.z, threshold_z)
 
 
 @dataclasses.dataclass(frozen=True)

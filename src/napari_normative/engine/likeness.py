@@ -8,16 +8,19 @@ import numpy as np
 
 from napari_normative.core.applicability import HealthyRange, reconstruction_error
 from napari_normative.core.latent import AggregatedPosterior
-from napari_normative.engine.calibrate import MOST_CALIBRATED
+from napari_normative.engine.calibrate import MOST_CALIBRATED, code_of
 from napari_normative.engine.prepared import PreparedCohort
 from napari_normative.volume import FloatArray
 
-Encode = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
-"""Image (I, J, K) to reconstruction (I, J, K) and latent mean."""
+Encode = Callable[..., tuple[FloatArray, FloatArray]]
+"""Image (I, J, K), and its person's code where there is one, to reconstruction and latent mean."""
 
 
 def healthy_range(
-    cohort: PreparedCohort, encode: Encode, posterior: AggregatedPosterior
+    cohort: PreparedCohort,
+    encode: Encode,
+    posterior: AggregatedPosterior,
+    codes: FloatArray | None = None,
 ) -> HealthyRange:
     """Return latent distances and reconstruction errors of the calibration people, sorted.
 
@@ -29,11 +32,13 @@ def healthy_range(
     cohort : PreparedCohort
     encode : callable
     posterior : AggregatedPosterior
+    codes : float32 array, shape (people, D), optional
+        Of the people of the cohort.
     """
     distances, errors = [], []
     for n in cohort.some(MOST_CALIBRATED, "calibration-a", "calibration-b"):
         image = cohort.images[n].astype(np.float32)
-        reconstruction, mean = encode(image)
+        reconstruction, mean = encode(image, *code_of(codes, n))
         distances.append(posterior.distance(mean))
         errors.append(reconstruction_error(image, reconstruction, cohort.masks[n]))
     return HealthyRange(np.sort(distances), np.sort(errors))

@@ -28,6 +28,7 @@ from napari_normative.core.augment import augment
 from napari_normative.core.card import CurvePoint
 from napari_normative.core.objective import Terms, evaluate
 from napari_normative.core.vae import VAE, Latent
+from napari_normative.engine.conditions import codes_of, covariates_in
 from napari_normative.engine.feed import Batch, Feed, Steps
 from napari_normative.engine.prepared import PreparedCohort
 from napari_normative.engine.presets import Preset
@@ -72,6 +73,7 @@ class Trainee(pl.LightningModule):
         self.network = network
         self.average = copy.deepcopy(network).requires_grad_(False)
         self.cohort, self.preset, self.seed = cohort, preset, seed
+        self.codes = torch.from_numpy(codes_of(cohort.people, covariates_in(network.config)))
         self.max_minutes, self.checkpoints = max_minutes, checkpoints
         self.report, self.cancel, self.ranks = report, cancel, ranks or Ranks()
         self.show, self.show_every_s = show, show_every_s
@@ -109,10 +111,11 @@ class Trainee(pl.LightningModule):
         self.rate = self.preset.rate * self.rate_factor * schedule(progress)
         for group in self._adam.param_groups:
             group["lr"] = self.rate
-        latent = self.network.encode(seen, batch.origins)
+        network = self.network.given(batch.codes)
+        latent = network.encode(seen, batch.origins)
         latent = Latent(latent.mean.float(), latent.log_variance.float())
         z = latent.mean + batch.chance.latent * torch.exp(0.5 * latent.log_variance)
-        out = self.network.decode(z, origin=batch.origins).float()
+        out = network.decode(z, origin=batch.origins).float()
         terms = evaluate(
             target, out, latent, mask, self.preset.objective, progress, self.network.log_sigma,
             self.ranks.total,
@@ -214,20 +217,24 @@ class Trainee(pl.LightningModule):
     def _identity(self) -> dict[str, object]:
         """Return all that decides what a step does; how often whom, too."""
         weight = Steps(self.cohort, self.preset, self.seed, 0).weight
-        return {
+        found: dict[str, object] = {
             "cohort": self.cohort.digest,
             "draws": hashlib.sha256(weight.tobytes()).hexdigest(),
             "preset": self._trained_by(),
             "seed": self.seed,
         }
+        if self.preset.condition_on:
+            found["told"] = hashlib.sha256(self.codes.numpy().tobytes()).hexdigest()
+        return found
 
     def _trained_by(self) -> dict[str, object]:
         """Return the preset without the choices that come after training, and without windows
-        where there are none, as in checkpoints of earlier versions.
+        and conditions where there are none, as in checkpoints of earlier versions.
         """
-        later = {"score", "local_edge", "local_size"}
-        whole = {"window", "overlap"} if self.preset.window is None else set()
-        return self.preset.model_dump(mode="json", exclude=later | whole)
+        left_out = {"score", "local_edge", "local_size"}
+        left_out |= {"window", "overlap"} if self.preset.window is None else set()
+        left_out |= set() if self.preset.condition_on else {"condition_on"}
+        return self.preset.model_dump(mode="json", exclude=left_out)
 
     def _copies(self) -> tuple[tuple[str, VAE], ...]:
         return ("network.", self.network), ("average.", self.average)
@@ -267,9 +274,9 @@ class Trainee(pl.LightningModule):
         origin = images.new_tensor([start])
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             made = [
-                self.average.reconstruct_windows(image[None], origin)
-                if config.window else self.average.reconstruct(image[None])
-                for image in images
+                self.average.reconstruct_windows(image[None], origin) if config.window
+                else self.average.given(self.codes[n]).reconstruct(image[None])
+                for n, image in zip(people, images, strict=True)
             ]  # fmt: skip
         return images, masks, torch.cat(made)
 

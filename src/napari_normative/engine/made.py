@@ -122,6 +122,7 @@ def record_of(model: NormativeModel, kind: str, note: DeviceNote, **more: Any) -
         "versions": known,
         "model": model.card.name,
         "model_sha256": model.digest,
+        **model.told(),
         **more,
         "device": note.device,
         "device_reason": note.reason,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import hashlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -17,8 +19,10 @@ from numpy.typing import NDArray
 from napari_normative.core.applicability import HealthyRange
 from napari_normative.core.calibration import Calibration
 from napari_normative.core.card import ModelCard
+from napari_normative.core.condition import Value
 from napari_normative.core.latent import Direction
 from napari_normative.engine import stored
+from napari_normative.engine.conditions import covariates_in
 from napari_normative.engine.detection import Detection
 from napari_normative.engine.encoding import Encoding
 from napari_normative.engine.made import MadeVolume, record_of
@@ -64,6 +68,10 @@ class NormativeModel:
     healthy_range : HealthyRange
     people : People or None
         Latents of the healthy people; None where the file was written without them.
+    covariates : Covariates
+        What it can be told of a person; nothing, for most models.
+    known : mapping
+        What it was told; see :meth:`given`.
 
     Examples
     --------
@@ -83,6 +91,8 @@ class NormativeModel:
         self._networks: dict[str, Network] = {}
         self.known_directions: dict[str, tuple[Direction, ...]] = {}
         self._lock = threading.Lock()
+        self.covariates = covariates_in(card.network)
+        self.known: Mapping[str, Value] = {}
         self.template = stored.template_of(card, tensors)
         stored.require_calibration(card, tensors, self.template)
         self.healthy_range = HealthyRange.of(tensors)
@@ -115,6 +125,51 @@ class NormativeModel:
         """Write the model to one ``.safetensors`` file and take on its digest."""
         self.digest = save_model_file(Path(path), self.card, self._tensors)
         return Path(path)
+
+    def given(
+        self, values: Mapping[str, object] | None = None, /, **more: object
+    ) -> NormativeModel:
+        """Return this model for people of whom something is known, such as their age.
+
+        Whatever is asked of it, ``detect``, ``sample``, ``encode`` and all else, is then
+        answered for such people. Weights are shared; what is not named is unknown.
+
+        Parameters
+        ----------
+        values, **more
+            Of the columns it was conditioned on; text as in a table, empty for unknown.
+
+        Raises
+        ------
+        ModelFileError
+            ``MOD-070`` for another column, ``MOD-071`` for a value that it does not know.
+
+        Examples
+        --------
+        >>> model.given() is model
+        True
+        >>> model.given(age=71)
+        Traceback (most recent call last):
+        ...
+        napari_normative.errors.ModelFileError: [MOD-070] ... not conditioned on 'age'...
+        """
+        known = self.covariates.read({**(values or {}), **more})
+        if known == self.known:
+            return self
+        twin = copy.copy(self)
+        twin.known, twin.known_directions = known, {}
+        return twin
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 that names the model and what it was told; the digest where that is nothing."""
+        if not self.known:
+            return self.digest
+        return hashlib.sha256(f"{self.digest}:{dict(self.known)}".encode()).hexdigest()
+
+    def told(self) -> dict[str, dict[str, Value]]:
+        """Return what a record says of what the model was told; empty where it cannot be told."""
+        return {"given": dict(self.known)} if self.covariates.each else {}
 
     def detect(
         self,
@@ -641,10 +696,11 @@ class NormativeModel:
         return export(self, folder, format)
 
     def network(self, device: str) -> Network:
-        """Return the network on a device, built at the first call."""
+        """Return the network on a device, built at the first call, for what the model was told."""
         import torch
 
         from napari_normative.core.baselines import build_network
+        from napari_normative.core.vae import VAE
 
         # Weights that are made in inference mode could never be differentiated through.
         with self._lock, torch.inference_mode(False):
@@ -662,7 +718,10 @@ class NormativeModel:
                         "weights", "names or shapes of the network's tensors"
                     ) from error
                 self._networks[device] = network.float().eval().to(device)
-            return self._networks[device]
+            found = self._networks[device]
+        if not isinstance(found, VAE) or not self.known:
+            return found
+        return found.given(torch.from_numpy(self.covariates.code(self.known)))
 
     def unload(self) -> None:
         """Free the networks and the GPU memory they hold; the next call builds them again."""

@@ -35,6 +35,8 @@ class Preset(BaseModel):
     balance : float
         A group of n people is drawn with weight n^(1 - balance): 0 draws every person alike,
         1 every group alike.
+    condition_on : tuple of str
+        Columns of the cohort that the network is told; dense form only.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,6 +64,7 @@ class Preset(BaseModel):
     ema: float = 0.995
     balance_by: tuple[str, ...] = ("site",)
     balance: float = Field(0.5, ge=0, le=1)
+    condition_on: tuple[str, ...] = ()
 
     def changed(self, changes: Mapping[str, object]) -> Preset:
         """Return the preset with some values replaced, checked like the rest.
@@ -109,6 +112,12 @@ class Preset(BaseModel):
     def _map_needs_places(self) -> Preset:
         if self.objective.likelihood == "gaussian-map" and self.latent != "dense":
             raise ValueError("a map of σ needs the dense latent: voxels of one place in the body")
+        return self
+
+    @model_validator(mode="after")
+    def _condition_needs_a_person(self) -> Preset:
+        if self.condition_on and self.latent != "dense":
+            raise ValueError("a condition needs the dense latent: one person a volume")
         return self
 
     @model_validator(mode="after")
@@ -193,8 +202,10 @@ def preset_named(preset: str | Preset) -> Preset:
     return PRESETS[preset]
 
 
-def settings_from(words: Sequence[str], balance: str | None) -> dict[str, object]:
-    """Return the changes that ``--set NAME=VALUE`` and ``--balance COLUMNS`` ask for.
+def settings_from(
+    words: Sequence[str], balance: str | None, condition_on: str | None = None
+) -> dict[str, object]:
+    """Return the changes that ``--set``, ``--balance`` and ``--condition-on`` ask for.
 
     A value with commas is a list.
 
@@ -213,6 +224,8 @@ def settings_from(words: Sequence[str], balance: str | None) -> dict[str, object
         changes[name] = _listed(text) if "," in text else text
     if balance is not None:
         changes["balance_by"] = _listed(balance)
+    if condition_on is not None:
+        changes["condition_on"] = _listed(condition_on)
     return changes
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_normative.core.config import VAEConfig
+from napari_normative.core.effects import linear_effects
+from napari_normative.engine.conditions import UNTOLD, codes_of, covariates_in, covariates_of
 from napari_normative.engine.prepared import PreparedCohort
 from napari_normative.engine.presets import Preset
 from napari_normative.volume import FloatArray, Mask
@@ -51,6 +53,7 @@ def architecture(preset: Preset, prepared: PreparedCohort) -> VAEConfig:
         local_mirrored=preset.augment.flip,
         window=preset.window,
         overlap=preset.overlap,
+        condition=covariates_of(prepared.people, preset.condition_on).each,
     )
 
 
@@ -73,6 +76,7 @@ def start_from_components(network: VAE, prepared: PreparedCohort, *, flip: bool)
     if network.log_sigma is not None:
         with torch.no_grad():
             network.log_sigma.copy_(torch.from_numpy(_log_spread(prepared)))
+    _set_effects(network, prepared, flip)
     branch = network.linear
     if branch is None:
         return
@@ -80,15 +84,18 @@ def start_from_components(network: VAE, prepared: PreparedCohort, *, flip: bool)
     inside = _coarse(prepared.template.mask[None].astype(np.float32), factor)[1]
     voxels = np.flatnonzero(inside)
     # Outside a person's own mask nothing is known: no deviation from the mean.
+    told = _told(network, prepared)
     rows = [
-        _coarse(((view - mean) * mask)[None], factor)[0].ravel()[voxels]
-        for view, mask in _training_views(prepared, flip)
+        _coarse(((view - _expected(network, told[n])) * mask)[None], factor)[0].ravel()[voxels]
+        for n, view, mask in _training_views(prepared, flip)
     ]
+    people = len(rows)
+    rows += [np.sqrt(UNTOLD * people) * row.ravel()[voxels] for row in _usual(network, told)]
     data = np.stack(rows).astype(np.float64)
-    values, vectors = np.linalg.eigh(data @ data.T / len(data))
+    values, vectors = np.linalg.eigh(data @ data.T / people)
     order = np.argsort(values)[::-1][: network.config.latent_size]
     kept = np.maximum(values[order], 1e-9)
-    basis = (vectors[:, order].T @ data) / np.sqrt(kept * len(data))[:, None]
+    basis = (vectors[:, order].T @ data) / np.sqrt(kept * people)[:, None]
     # Signs are arbitrary; fixed so that the same cohort gives the same file.
     basis *= np.sign(basis[np.arange(len(basis)), np.abs(basis).argmax(axis=1)])[:, None]
     left = max(float(values.sum() - kept.sum()), 1e-6)
@@ -107,11 +114,12 @@ def fit_local_level(network: VAE, prepared: PreparedCohort, *, flip: bool) -> No
     if level is None:
         return
     device = network.mean_image.device
-    left = []
+    left, told = [], _told(network, prepared)
     with torch.inference_mode():
-        for view, mask in _training_views(prepared, flip):
+        for n, view, mask in _training_views(prepared, flip):
             x = torch.from_numpy(np.ascontiguousarray(view)).to(device)[None, None]
-            whole = network.decode(network.encode(x).mean)[0, 0].float().cpu().numpy()
+            person = network.given(torch.from_numpy(told[n]))
+            whole = person.decode(person.encode(x).mean)[0, 0].float().cpu().numpy()
             left.append(_coarse(((view - whole) * mask)[None], level.factor)[0][0])
     data = np.stack(left)
     inside = _coarse(prepared.template.mask[None].astype(np.float32), level.factor)[1]
@@ -162,13 +170,67 @@ def _starts(inside: Mask, edge: int, mirrored: bool) -> list[tuple[int, int, int
     ]
 
 
-def _training_views(prepared: PreparedCohort, flip: bool) -> Iterator[tuple[FloatArray, Mask]]:
-    """Yield image and mask of the training people, and both mirrored where anatomy allows."""
+def _training_views(prepared: PreparedCohort, flip: bool) -> Iterator[tuple[int, FloatArray, Mask]]:
+    """Yield number, image and mask of the training people, and mirrored where anatomy allows."""
     for n in prepared.some(MOST_COMPONENT_PEOPLE, "train"):
         image, mask = prepared.images[n].astype(np.float32), prepared.masks[n]
-        yield image, mask
+        yield n, image, mask
         if flip:
-            yield image[::-1], mask[::-1]
+            yield n, image[::-1], mask[::-1]
+
+
+def _told(network: VAE, prepared: PreparedCohort) -> FloatArray:
+    """Return the code of everybody, shape (n, D); D is 0 where the network is told nothing."""
+    return codes_of(prepared.people, covariates_in(network.config))
+
+
+def _expected(network: VAE, code: FloatArray) -> FloatArray:
+    """Return the mean image for what is known of a person, shape (I, J, K)."""
+    import torch
+
+    with torch.inference_mode():
+        image: FloatArray = network.given(torch.from_numpy(code)).expected()[0, 0].numpy()
+    return image
+
+
+def _set_effects(network: VAE, prepared: PreparedCohort, flip: bool) -> None:
+    """Set what the code adds to the mean image: alike on both sides where anatomy allows.
+
+    Whether something is known has no effect of its own: of whom nothing is known the mean image
+    is expected.
+    """
+    import torch
+
+    part, codes = network.condition, _told(network, prepared)
+    if part is None:
+        return
+    chosen = prepared.some(MOST_COMPONENT_PEOPLE, "train")
+    rows = []
+    for n in chosen:
+        left = (prepared.images[n].astype(np.float32) - prepared.template.image) * prepared.masks[n]
+        left = _coarse(left[None], part.factor)[0][0]
+        rows.append(((left + left[::-1]) / 2 if flip else left).ravel())
+    told = codes[chosen]
+    told[:, [column.stop - 1 for column in covariates_in(network.config).columns]] = 0
+    effects = linear_effects(np.stack(rows), told)
+    part.effects.copy_(torch.from_numpy(effects).reshape(part.effects.shape))
+
+
+def _usual(network: VAE, told: FloatArray) -> FloatArray:
+    """Return rows whose sum of squares is the mean effect of what is known, shape (D, i, j, k).
+
+    They stand among the people of whom components are taken as often as nothing is known of
+    somebody in training: what age does must be among the components for those whose age is not
+    told.
+    """
+    part = network.condition
+    if part is None:
+        return np.zeros((0, 1, 1, 1), np.float32)
+    values, vectors = np.linalg.eigh(told.T.astype(np.float64) @ told / len(told))
+    root = np.sqrt(np.maximum(values, 0))[:, None] * vectors.T
+    effects = part.effects.numpy()
+    rows: FloatArray = np.tensordot(root.astype(np.float32), effects[:, 0], axes=1)
+    return rows
 
 
 def _log_spread(prepared: PreparedCohort) -> FloatArray:

@@ -88,6 +88,7 @@ def augment(
         "Software": f"napari-normative {__version__}",
         "Model": model.card.name,
         "ModelDigest": model.digest,
+        **{key.capitalize(): value for key, value in model.told().items()},
         "Kind": recipe.kind,
         "Units": "model units" if recipe.like is None else "units of the scan",
         **{key.capitalize(): value for key, value in what.items()},
@@ -185,7 +186,7 @@ def _terms(model: NormativeModel, recipe: Recipe, n: int) -> str:
     """Return what a set is known by; more draws of one seed go on with the same set."""
     steps = n if recipe.kind == "interpolation" else None
     text = json.dumps(
-        [__version__, model.digest, recipe.kind, recipe.options, recipe.scans, steps],
+        [__version__, model.identity, recipe.kind, recipe.options, recipe.scans, steps],
         sort_keys=True,
     )
     return hashlib.sha256(text.encode()).hexdigest()

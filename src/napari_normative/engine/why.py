@@ -85,6 +85,7 @@ def explain_inside(
     ValueError
         When the candidate is not one of these maps at this threshold.
     """
+    model = model.given(space.known)
     image, mask = space.prepared.image, space.prepared.mask
     region = _region(model, space.z, candidate, threshold_z)
     scoring, calibration = model.card.score, model.calibration
