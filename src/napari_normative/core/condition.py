@@ -28,7 +28,7 @@ class NumberCovariate(BaseModel):
     mean, sd : float
         Of the training people whose value is known.
     low, high : float
-        Their smallest and largest value.
+        Their smallest and largest value, rounded outwards.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -185,7 +185,12 @@ class Covariates:
             numbers = [value for value in known if isinstance(value, float)]
             if numbers:
                 mean, sd = float(np.mean(numbers)), float(np.std(numbers))
-                low, high = min(numbers), max(numbers)
+                # Rounded outwards: the extremes are somebody's own.
+                step = 10.0 ** (math.floor(math.log10(sd)) - 1)
+                low, high = (
+                    round(end(value / step) * step, 10)
+                    for end, value in ((math.floor, min(numbers)), (math.ceil, max(numbers)))
+                )
                 found.append(NumberCovariate(name=name, mean=mean, sd=sd, low=low, high=high))
             else:
                 levels = tuple(sorted({str(value) for value in known}))
