@@ -1,12 +1,13 @@
 """Rare groups: what weighted draws and a network that is told age, sex and site do for them.
 
-    python benchmarks/imbalance.py TABLE --work FOLDER [--folds 3] [--out FILE.md]
+    python benchmarks/imbalance.py TABLE --work FOLDER [--folds 3] [--steps 60] [--out FILE.md]
 
 TABLE is a table as for ``napari-normative train`` with the columns ``subject``, ``site``, ``age``,
 ``sex`` and ``ventricles_ml`` (lateral ventricles, ml); cells may be empty. Everybody is aligned
 at 4 mm (FOLDER/prepared) and averaged to 8 mm. People are cut into folds, alike in the rare
 groups; of those outside a fold a sixth each are calibration part A and B. A fold of a
-variant is a JSON file in FOLDER/rows and is not done again.
+variant is a JSON file in FOLDER/rows and is not done again; ``--first N`` does and shows the
+first N folds alone.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from napari_normative.core.metrics import average_precision, bootstrap, paired_d
 from napari_normative.core.preprocess import Template
 from napari_normative.core.score import judge, scan_score
 from napari_normative.core.vae import VAE
+from napari_normative.engine import loop
 from napari_normative.engine.calibrate import calibrate
 from napari_normative.engine.cohort import Person, read_cohort
 from napari_normative.engine.conditions import codes_of, covariates_of, known_of
@@ -165,10 +167,10 @@ def dark_ml(image: Image, cohort: PreparedCohort) -> float:
     return float(share.sum() * cohort.config.spacing_mm**3 / 1000)
 
 
-def measured(cohort: PreparedCohort, changes: dict[str, object] | None, rare: str, fold: int
-             ) -> dict[str, Any]:  # fmt: skip
+def measured(cohort: PreparedCohort, changes: dict[str, object] | None, rare: str, fold: int,
+             steps: int) -> dict[str, Any]:  # fmt: skip
     """Train a variant on a fold's training people and look at its test people."""
-    preset = PRESETS["brain-8mm"].changed(changes or {})
+    preset = PRESETS["brain-8mm"].changed({"steps": steps, **(changes or {})})
     told = preset.condition_on if changes is not None else TOLD
     covariates = covariates_of(cohort.people, told)
     codes = codes_of(cohort.people, covariates)
@@ -364,6 +366,8 @@ def main() -> None:
     parser.add_argument("table", type=Path)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument("--first", type=int, help="how many of the folds; all unless given")
+    parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--out", type=Path, help="write the tables there as well")
     wanted = parser.parse_args()
     people = read_cohort(wanted.table)
@@ -373,13 +377,16 @@ def main() -> None:
     sites = [p.site for p in fine.people]
     rare, cohort = min(sorted(set(sites)), key=sites.count), coarse(fine)
     done: dict[str, list[dict[str, Any]]] = {name: [] for name in VARIANTS}
-    for fold in range(wanted.folds):
+    loop.HELD_OUT_CHECKS = 1  # the curves are not looked at
+    first = wanted.first or wanted.folds
+    for fold in range(first):
         own = folded(cohort, fold, wanted.folds, rare)
         for name, changes in VARIANTS.items():
-            path = wanted.work / "rows" / f"{name.replace(' ', '-')}-{fold}-{wanted.folds}.json"
+            file = f"{name.replace(' ', '-')}-{wanted.steps}-{fold}-{wanted.folds}.json"
+            path = wanted.work / "rows" / file
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                facts = measured(own, changes, rare, fold)
+                facts = measured(own, changes, rare, fold, wanted.steps)
                 replace_files({path: json.dumps(facts, indent=1).encode()})
                 print(name, fold, flush=True)
             done[name].append(json.loads(path.read_text(encoding="utf-8")))
@@ -389,7 +396,8 @@ def main() -> None:
         origin = (
             f"{platform.machine()}, {torch.get_num_threads()} thread(s), torch "
             f"{torch.__version__}; "
-            f"{len(fine.people)} people, {wanted.folds} folds, one seed a fold"
+            f"{len(fine.people)} people, {first} of {wanted.folds} folds, {wanted.steps} steps "
+            "from the components, one seed a fold"
         )
         wanted.out.write_text(f"{HEADER}\n{origin}.\n{text}\n", encoding="utf-8")
 

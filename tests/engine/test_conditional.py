@@ -8,53 +8,101 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_normative.core.card import TrainingFacts
 from napari_normative.core.config import VAEConfig
+from napari_normative.core.preprocess import LEVELS, Template, with_reference
+from napari_normative.engine.assemble import Label, assemble
 from napari_normative.engine.batch import detect_scans, named
-from napari_normative.engine.cohort import Person
+from napari_normative.engine.cluster import run_cohort
+from napari_normative.engine.cohort import Person, counts
 from napari_normative.engine.conditions import codes_of, covariates_of, known_from
+from napari_normative.engine.feed import Feed
+from napari_normative.engine.infer import recount
 from napari_normative.engine.model import NormativeModel, load_model
+from napari_normative.engine.optimise import How, optimise
+from napari_normative.engine.prepared import PreparedCohort
 from napari_normative.engine.presets import Preset, settings_from
+from napari_normative.engine.ranks import Ranks
+from napari_normative.engine.start import architecture
 from napari_normative.engine.train import fit
 from napari_normative.errors import CohortError, ModelFileError, TrainingError
 from napari_normative.io.nifti import write_volume
-from phantoms import phantom
+from napari_normative.volume import Volume
 
-PEOPLE = 20
-
-
-def size_of(age: float) -> float:
-    """Return how many mm thick the dark slab of somebody is: an age shows."""
-    return 4 + 0.5 * (age - 20)
+PEOPLE = 24
+SPLITS = ("train", "train", "train", "calibration-a", "train", "calibration-b", "train", "test")
 
 
-@pytest.fixture(scope="module")
-def aged_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A table of phantoms whose dark slab in the middle is wider with age."""
-    folder = tmp_path_factory.mktemp("aged")
-    rows = ["path\tsubject\tsite\tage\tsex"]
-    for n in range(PEOPLE):
-        age, volume = 20 + 3 * n, phantom(300 + n, spacing_mm=8.0)
-        data = volume.data.copy()
-        x = np.abs(volume.affine[0, 3] + 8.0 * np.arange(data.shape[0]))
-        share = np.clip((size_of(age) - x + 4) / 8, 0, 1)[:, None, None]
-        data = np.where(data > 0, data * (1 - 0.8 * share), 0).astype(np.float32)
-        write_volume(folder / f"sub-{n:02d}.nii.gz", volume.with_data(data))
-        cell = "n/a" if n == 7 else str(age)
-        rows.append(f"sub-{n:02d}.nii.gz\tsub-{n:02d}\ts\t{cell}\t{'FM'[n % 2]}")
-    table = folder / "people.tsv"
-    table.write_text("\n".join(rows) + "\n", encoding="utf-8")
-    return table
+def brain(age: float, seed: int, shape: tuple[int, int, int]) -> np.ndarray:
+    """Return an ellipsoid in model units with a dark slab in its middle, wider with age."""
+    random = np.random.default_rng(seed)
+    x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
+    inside = x**2 + y**2 + z**2 < 0.8
+    image = 1 + 0.15 * np.sin(5 * y) + 0.1 * np.cos(4 * z)
+    share = np.clip((0.05 + 0.004 * (age - 20) - np.abs(x)) / 0.1 + 0.5, 0, 1)
+    image = image * (1 - 0.8 * share * (np.abs(y) < 0.5)) + 0.02 * random.standard_normal(shape)
+    return np.where(inside, image, 0).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
-def aged_model(
-    aged_table: Path, phantom_template: Path, tiny_preset: Preset, tmp_path_factory
-) -> NormativeModel:
-    """A model of these people that can be told age and sex."""
-    out = tmp_path_factory.mktemp("told") / "aged.safetensors"
-    preset = tiny_preset.model_copy(update={"steps": 12, "condition_on": ("age", "sex")})
-    fit(aged_table, out, preset=preset, template=phantom_template, device="cpu")
-    return load_model(out)
+def aged_cohort(tiny_preset: Preset) -> PreparedCohort:
+    """People of 20 to 66, alike but for the dark slab; the age of one is unknown."""
+    space = tiny_preset.preprocess
+    ages = [20.0 + 2 * n for n in range(PEOPLE)]
+    images = np.stack([brain(age, n, space.shape) for n, age in enumerate(ages)])
+    people = [
+        Person(Path(f"{n}.nii.gz"), f"{n}", "s", SPLITS[n % len(SPLITS)],
+               {"age": "n/a" if n == 8 else f"{age}", "sex": "FM"[n % 3 % 2]})
+        for n, age in enumerate(ages)
+    ]  # fmt: skip
+    inside = images[0] != 0
+    train = [n for n, one in enumerate(people) if one.split == "train"]
+    quantiles = [tuple(np.quantile(images[n][inside], LEVELS)) for n in train]
+    return PreparedCohort(
+        people=people,
+        images=images.astype(np.float16),
+        masks=np.broadcast_to(inside, images.shape),
+        config=with_reference(space, quantiles),
+        template=Template(images[train].mean(axis=0), inside),
+        digest="",
+        refused=[],
+    )
+
+
+@pytest.fixture(scope="module")
+def aged_path(aged_cohort: PreparedCohort, tiny_preset: Preset, tmp_path_factory) -> Path:
+    """The file of a model of these people that can be told age and sex."""
+    folder = tmp_path_factory.mktemp("told")
+    preset = tiny_preset.model_copy(update={"steps": 8, "condition_on": ("age", "sex")})
+    how = How("cpu", "fp32", None, False, False, folder, Ranks())
+    made = optimise(aged_cohort, preset, how, 0, report=lambda *_: None, cancel=lambda: False)
+    facts = TrainingFacts(
+        preset="", command="", seed=0, steps=8, minutes=0, device="cpu", precision="fp32",
+        people=counts(aged_cohort.people), cohort_digest="", versions={}, curves=(),
+    )  # fmt: skip
+    model = assemble(
+        made.network, aged_cohort, Label("aged", "Aged", "T1-weighted MRI", "", ""), facts, "cpu",
+        score=preset.score, objective=preset.objective, flip=True,
+    )  # fmt: skip
+    return model.save(folder / "aged.safetensors")
+
+
+@pytest.fixture(scope="module")
+def aged_model(aged_path: Path) -> NormativeModel:
+    """That model."""
+    return load_model(aged_path)
+
+
+@pytest.fixture
+def scan_of(aged_cohort: PreparedCohort, tmp_path: Path):
+    """Write the scan of one of the people, and return its path."""
+
+    def write(n: int) -> Path:
+        image = aged_cohort.images[n].astype(np.float32)
+        volume = Volume.from_array(image, aged_cohort.config.grid.affine, f"{n}")
+        return write_volume(tmp_path / f"{n}.nii.gz", volume)
+
+    return write
 
 
 def dark(image: np.ndarray) -> float:
@@ -81,21 +129,23 @@ def test_what_is_expected_at_an_age_is_what_people_of_that_age_have(
     assert min(drawn) > young
 
 
-def test_a_scan_is_usual_at_its_age_and_unusual_at_another(
-    aged_model: NormativeModel, aged_table: Path
+def test_a_person_is_nearer_to_what_is_expected_at_their_age_than_at_another(
+    aged_model: NormativeModel, aged_cohort: PreparedCohort
 ) -> None:
-    old = aged_table.parent / f"sub-{PEOPLE - 1:02d}.nii.gz"
-    right, wrong = (
-        aged_model.given(age=age).detect(old, device="cpu").provenance["latent_distance"]
-        for age in (20 + 3 * (PEOPLE - 1), 20)
-    )
-    assert right < wrong
+    oldest = aged_cohort.images[-1].astype(np.float32)
+    mean = aged_model.posterior.mean
+
+    def away(**known: float) -> float:
+        expected = aged_model.given(known).decode(mean, device="cpu").data
+        return float(np.abs(oldest - expected)[oldest != 0].mean())
+
+    assert away(age=66) < 0.9 * away() < 0.9 * away(age=20)
 
 
 def test_records_say_what_the_model_was_told(
-    aged_model: NormativeModel, aged_table: Path, tmp_path: Path
+    aged_model: NormativeModel, scan_of, tmp_path: Path
 ) -> None:
-    scan = aged_table.parent / "sub-03.nii.gz"
+    scan = scan_of(3)
     told = aged_model.given({"age": "29"}, sex="M")
     found = told.detect(scan, device="cpu")
     assert found.provenance["given"] == {"age": 29.0, "sex": "M"}
@@ -112,41 +162,75 @@ def test_records_say_what_the_model_was_told(
 
 
 def test_candidates_of_a_told_model_are_explained_and_counted_as_such(
-    aged_model: NormativeModel, aged_table: Path
+    aged_model: NormativeModel, scan_of
 ) -> None:
-    from napari_normative.engine.infer import recount
-
-    found = aged_model.given(age=20).detect(
-        aged_table.parent / f"sub-{PEOPLE - 1:02d}.nii.gz", device="cpu"
-    )
+    found = aged_model.given(age=20).detect(scan_of(PEOPLE - 1), device="cpu")
     _, again = recount(aged_model, found, found.threshold_z)
     assert [c.id for c in again] == [c.id for c in found.candidates]
 
 
 def test_each_scan_is_told_what_the_table_says(
-    aged_model: NormativeModel, aged_table: Path
+    aged_model: NormativeModel, scan_of, tmp_path: Path
 ) -> None:
-    scans = [aged_table.parent / f"sub-{n:02d}.nii.gz" for n in (5, 7)]
-    look_up = known_from(aged_table, aged_model.covariates)
-    options = {"known": look_up, "device": "cpu"}
-    made = list(detect_scans(aged_model, named([*scans, Path("else.nii.gz")]), None, **options))
+    table = tmp_path / "people.tsv"
+    table.write_text("path\tage\tsex\n5.nii.gz\t30\tM\n7.nii.gz\tn/a\tM\n", encoding="utf-8")
+    look_up = known_from(table, aged_model.covariates)
+    scans = [scan_of(5), scan_of(7), scan_of(6)]
+    made = list(detect_scans(aged_model, named(scans), None, known=look_up, device="cpu"))
     given = [one.detection.provenance["given"] for one in made[:2]]
-    assert given == [{"age": 35.0, "sex": "M"}, {"sex": "M"}]
-    assert isinstance(made[2].error, Exception)
-    with pytest.raises(CohortError, match="COH-032"):
-        look_up("else.nii.gz")
+    assert given == [{"age": 30.0, "sex": "M"}, {"sex": "M"}]
+    assert isinstance(made[2].error, CohortError)
+    assert made[2].error.code == "COH-032"
 
 
-def test_a_model_that_was_not_conditioned_cannot_be_told(
-    tiny_model_path: Path, aged_table: Path
+def test_a_cohort_run_tells_what_its_table_says_and_does_anew_whom_it_now_says_else_of(
+    aged_path: Path, scan_of, tmp_path: Path
 ) -> None:
+    table, out = tmp_path / "people.tsv", tmp_path / "out"
+    scans = [scan_of(5), scan_of(7)]
+
+    def run(age: int) -> tuple[int, list[dict[str, object]]]:
+        rows = [f"{scans[0].name}\t{age}\tM", f"{scans[1].name}\tn/a\tneither"]
+        table.write_text("\n".join(["path\tage\tsex", *rows]) + "\n", encoding="utf-8")
+        done = list(run_cohort(aged_path, table, out, device="cpu", workers=1))
+        records = [out / "scans" / name / "detection.json" for name in ("5", "7")]
+        return len(done), [json.loads(r.read_text(encoding="utf-8"))["given"] for r in records]
+
+    assert run(30) == (2, [{"age": 30.0, "sex": "M"}, {}])
+    assert run(30)[0] == 0
+    assert run(31) == (1, [{"age": 31.0, "sex": "M"}, {}])
+
+
+def test_a_model_that_was_not_conditioned_cannot_be_told(tiny_model_path: Path) -> None:
     model = load_model(tiny_model_path)
     assert model.given() is model
     assert model.told() == {}
     with pytest.raises(ModelFileError, match="--condition-on"):
         model.given(age=71)
-    with pytest.raises(ModelFileError, match="MOD-070"):
-        known_from(aged_table, model.covariates)
+
+
+def test_a_column_that_is_not_there_is_missed_before_anything_is_aligned(
+    phantom_cohort: Path, tiny_preset: Preset, tmp_path: Path
+) -> None:
+    preset = tiny_preset.model_copy(update={"condition_on": ("coil",)})
+    with pytest.raises(CohortError, match="COH-030"):
+        fit(phantom_cohort, tmp_path / "m.safetensors", preset=preset, device="cpu")
+
+
+def test_draws_leave_out_what_is_told_now_and_then_and_always_alike(
+    aged_cohort: PreparedCohort, tiny_preset: Preset
+) -> None:
+    preset = tiny_preset.model_copy(update={"condition_on": ("age", "sex"), "steps": 100})
+    config = architecture(preset, aged_cohort)
+    feed, again = (
+        Feed(aged_cohort, preset, config, seed=3, first=0, ranks=Ranks()) for _ in range(2)
+    )
+    codes = np.stack([feed._told(step, 0, 10) for step in range(400)])
+    whole, age, sex = feed.codes[10], codes[:, 1] == 0, codes[:, -1] == 0
+    assert {tuple(c) for c in codes[~age & ~sex]} == {tuple(whole)}
+    assert 0.06 < (age & sex).mean() < 0.17  # all of it, or each by chance
+    assert 0.14 < age.mean() < 0.25
+    np.testing.assert_array_equal(codes[7], again._told(7, 0, 10))
 
 
 def person(n: int, **more: str) -> Person:

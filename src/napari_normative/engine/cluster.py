@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 
+from napari_normative.core.condition import Covariates
 from napari_normative.engine.bids_results import is_dataset_of_results, write_dataset
 from napari_normative.engine.cohort_report import FILES
 from napari_normative.engine.cohort_run import Plan, Run, ScanOutcome, Summary
@@ -108,8 +109,8 @@ def run_cohort(
     CohortError, ModelFileError, OutputError
     """
     folder = Path(out)
-    terms = _terms(model, options)
-    cohort = list_scans(source, leave_out=folder, suffix=suffix)
+    terms, covariates = _terms(model, options)
+    cohort = list_scans(source, leave_out=folder, suffix=suffix).told(covariates)
     _require_own(folder, cohort, bids)
     own = [scan for scan in cohort.scans if scan.within(shard)]
     with claimed_shard(folder, shard), ManifestWriter(folder, shard) as writer:
@@ -141,13 +142,14 @@ def run_cohort(
         ended(run.finish(cohort))
 
 
-def _terms(model: str | Path, options: Mapping[str, Any]) -> Terms:
+def _terms(model: str | Path, options: Mapping[str, Any]) -> tuple[Terms, Covariates]:
+    """Return the terms of a run, and what its model can be told."""
     from napari_normative.engine.model import available_models, load_model
 
-    digest = load_model(model).digest
+    normative = load_model(model)
     packaged = str(model) in {entry.name for entry in available_models()}
     name = str(model) if packaged else str(Path(model).expanduser().absolute())
-    return Terms(name, digest, **options)
+    return Terms(name, normative.digest, **options), normative.covariates
 
 
 def _pool(

@@ -92,7 +92,7 @@ def cohort_table(cohort: CohortScans, terms: Terms, manifest: Manifest) -> pd.Da
 
 def _row(scan: CohortScan, terms: Terms, manifest: Manifest) -> tuple[Any, ...]:
     event: dict[str, Any] = {}
-    if manifest.entry(scan.name).terms == terms.digest:
+    if manifest.entry(scan.name).terms == terms.told(scan.known).digest:
         event = manifest.figures(scan.name)
     figures = event.get("figures", {})
     return (

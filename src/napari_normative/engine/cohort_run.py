@@ -141,9 +141,10 @@ class Run:
         absolute = Path.cwd()
         for name, scan in self._scans.items():
             entry, place = known.entry(name), scan.place(absolute / self.folder, bids=self._bids)
-            same = entry.terms == self.terms.digest and entry.stamp == file_stamp(Path(scan.path))
+            terms = self.terms.told(scan.known)
+            same = entry.terms == terms.digest and entry.stamp == file_stamp(Path(scan.path))
             if same and entry.state == "done":
-                if identity_in(place.record()) == self.terms.identity(entry.scan):
+                if identity_in(place.record()) == terms.identity(entry.scan):
                     kept += 1
                     continue
             elif same and entry.state in TRIED and not retry_failed:
@@ -151,7 +152,7 @@ class Run:
                 continue
             self._lost[name] = entry.lost + entry.open
             job = Job(
-                name, str(absolute / scan.path), place, self.terms, self._device,
+                name, str(absolute / scan.path), place, terms, self._device,
                 timeout_s=self._timeout_s, alone=entry.open,
             )  # fmt: skip
             if self._lost[name] > self._retries:
@@ -218,7 +219,7 @@ class Run:
     def _end(self, job: Job, got: ScanResult) -> ScanOutcome:
         state = "done" if got.state == "found" else got.state
         code = hashlib.sha256(self._salt + got.host.encode()).hexdigest()[:6]
-        facts: dict[str, Any] = {"stamp": got.stamp, "terms": self.terms.digest}
+        facts: dict[str, Any] = {"stamp": got.stamp, "terms": job.terms.digest}
         if state == "done":
             facts |= {"digest": got.digest, "figures": dict(got.figures), "anew": got.anew}
             facts |= {"computed": got.state == "done", "host": f"host-{code}"}
@@ -241,6 +242,6 @@ class Run:
         )
         stamp = file_stamp(Path(job.path))
         self.writer.add(
-            "quarantined", scan=job.name, reason=str(error), stamp=stamp, terms=self.terms.digest
+            "quarantined", scan=job.name, reason=str(error), stamp=stamp, terms=job.terms.digest
         )
         return ScanOutcome(self._scans[job.name], "quarantined", job.place.folder, str(error))

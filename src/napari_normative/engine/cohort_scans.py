@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_normative.core.condition import Covariates, Value
 from napari_normative.engine.cohort import scans_table
 from napari_normative.engine.manifest import Shard
 from napari_normative.engine.result_place import BidsFiles, ResultFolder, ResultPlace
@@ -37,6 +38,8 @@ class CohortScan:
         Session and site may be empty.
     entities : str
         Of the file's name in a BIDS dataset, else empty.
+    known : tuple of (name, value)
+        What the table tells a model of the person.
     """
 
     name: str
@@ -45,6 +48,7 @@ class CohortScan:
     session: str
     site: str
     entities: str = ""
+    known: tuple[tuple[str, Value], ...] = ()
 
     def within(self, shard: Shard) -> bool:
         """Whether a shard has this scan.
@@ -81,6 +85,17 @@ class CohortScans:
     scans: list[CohortScan]
     more: pd.DataFrame
     dataset: Path | None = None
+
+    def told(self, covariates: Covariates) -> CohortScans:
+        """Return the scans with what the table says of each person that a model can be told."""
+        if not covariates.each:
+            return self
+        cells = (dict(zip(self.more.columns, row, strict=True)) for row in self.more.to_numpy())
+        scans = [
+            replace(scan, known=tuple(covariates.read_row({**row, "site": scan.site}).items()))
+            for scan, row in zip(self.scans, cells, strict=True)
+        ]
+        return replace(self, scans=scans)
 
 
 def list_scans(source: str | Path, *, leave_out: Path, suffix: str = "T1w") -> CohortScans:

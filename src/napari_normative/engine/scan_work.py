@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_normative import __version__
+from napari_normative.core.condition import Value
 from napari_normative.engine.result_place import ResultPlace
 from napari_normative.errors import DeviceError, ModelFileError, NormativeError, OutputError
 from napari_normative.io.digest import file_digest, file_stamp
@@ -50,6 +51,8 @@ class Terms:
         As for :func:`~napari_normative.engine.batch.detect_scans`.
     software : str
         Version of the program.
+    known : tuple of (name, value)
+        What the model is told of one scan's person; see :meth:`told`.
     """
 
     model: str
@@ -62,17 +65,23 @@ class Terms:
     local_volume: bool = False
     report: bool = False
     software: str = __version__
+    known: tuple[tuple[str, Value], ...] = ()
+
+    def told(self, known: tuple[tuple[str, Value], ...]) -> Terms:
+        """Return the terms of a scan of whose person something is known."""
+        return dataclasses.replace(self, known=known) if known else self
 
     @property
     def options(self) -> dict[str, Any]:
         """The options alone; JSON-ready."""
-        left = ("model", "model_digest", "software")
+        left = ("model", "model_digest", "software", "known")
         return {k: v for k, v in dataclasses.asdict(self).items() if k not in left}
 
     @functools.cached_property
     def digest(self) -> str:
-        """SHA-256 of model, options and version."""
-        text = json.dumps([self.model_digest, self.software, self.options], sort_keys=True)
+        """SHA-256 of model, options, version and what the model is told."""
+        known = [list(self.known)] if self.known else []
+        text = json.dumps([self.model_digest, self.software, self.options, *known], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def identity(self, scan_digest: str) -> str:
@@ -239,7 +248,7 @@ def _work(job: Job, model: NormativeModel) -> ScanResult:
     terms = job.terms
     with job.place.writing() as save:
         scan = read_volume(job.path, trust=terms.trust, any_size=terms.any_size)
-        found = model.detect(
+        found = model.given(dict(terms.known)).detect(
             scan,
             device=job.device,
             samples=terms.samples,
