@@ -261,5 +261,6 @@ def test_columns_that_say_nothing_are_refused(column: str, code: str) -> None:
 
 def test_a_preset_takes_columns_for_whole_people_only(tiny_preset: Preset) -> None:
     assert tiny_preset.changed(settings_from([], None, "age,sex")).condition_on == ("age", "sex")
+    assert tiny_preset.changed(settings_from(["condition_on=age"], None)).condition_on == ("age",)
     with pytest.raises(TrainingError, match="dense latent"):
         tiny_preset.changed({"condition_on": ["age"], "latent": "spatial", "linear_factor": 0})

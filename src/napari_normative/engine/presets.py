@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from napari_normative.core.augment import AugmentConfig
 from napari_normative.core.config import ObjectiveConfig, VAEConfig
@@ -65,6 +65,12 @@ class Preset(BaseModel):
     balance_by: tuple[str, ...] = ("site",)
     balance: float = Field(0.5, ge=0, le=1)
     condition_on: tuple[str, ...] = ()
+
+    @field_validator("balance_by", "condition_on", mode="before")
+    @classmethod
+    def _one_column(cls, value: object) -> object:
+        """Take one name, as ``--set`` gives it, for a list of one."""
+        return (value,) if isinstance(value, str) else value
 
     def changed(self, changes: Mapping[str, object]) -> Preset:
         """Return the preset with some values replaced, checked like the rest.
