@@ -1,6 +1,7 @@
 """Rare groups: what weighted draws and a network that is told age, sex and site do for them.
 
-    python benchmarks/imbalance.py TABLE --work FOLDER [--folds 3] [--steps 60] [--out FILE.md]
+    python benchmarks/imbalance.py TABLE --work FOLDER [--folds 3] [--steps 60] [--first N]
+        [--out FILE.md]
 
 TABLE is a table as for ``napari-normative train`` with the columns ``subject``, ``site``, ``age``,
 ``sex`` and ``ventricles_ml`` (lateral ventricles, ml); cells may be empty. Everybody is aligned
@@ -399,7 +400,8 @@ def main() -> None:
             f"{len(fine.people)} people, {first} of {wanted.folds} folds, {wanted.steps} steps "
             "from the components, one seed a fold"
         )
-        wanted.out.write_text(f"{HEADER}\n{origin}.\n{text}\n", encoding="utf-8")
+        header = HEADER.format(steps=wanted.steps, first=first)
+        wanted.out.write_text(f"{header}\n{origin}.\n{text}\n", encoding="utf-8")
 
 
 HEADER = """# Rare groups: weighted draws and a network that is told age, sex and site
@@ -411,8 +413,10 @@ network, the mean image for age, sex and site, judged with the same score. AP: o
 and a brighter simulated lesion of 10 ml in everybody (strength 0.5). Brackets: 95 % bootstrap over
 people; nothing was chosen by these figures. Intervals hold people, not seeds.
 
-Made by `python benchmarks/imbalance.py PEOPLE.tsv --work FOLDER --out
-benchmarks/results/imbalance.md`;"""
+*Decoded means* are shrunk as the regression is, so they hold less than people's own slope.
+
+Made by `python benchmarks/imbalance.py PEOPLE.tsv --work FOLDER --steps {steps} --first {first}
+--out benchmarks/results/imbalance.md`;"""
 
 
 if __name__ == "__main__":

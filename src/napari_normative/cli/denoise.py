@@ -10,6 +10,7 @@ import typer
 from napari_normative.cli.common import (
     NOTICE,
     DeviceOption,
+    GivenOption,
     JsonOption,
     ModelOption,
     Printer,
@@ -18,6 +19,7 @@ from napari_normative.cli.common import (
     TrustOption,
     VolumeOption,
     guarded,
+    told_model,
 )
 from napari_normative.cli.terminal import Bar
 
@@ -35,6 +37,7 @@ def denoise(
         ),
     ] = None,
     model: ModelOption = "brain-t1",
+    known: GivenOption = None,
     volume: VolumeOption = None,
     trust: TrustOption = None,
     any_size: SizeOption = False,
@@ -51,10 +54,9 @@ def denoise(
     alone (.nii.gz, on the scan's own grid), and denoise.json. How much of the model is used is
     decided by the scan. Look at removed: anatomy in it was lost.
     """
-    from napari_normative.engine.model import load_model
     from napari_normative.io.nifti import read_volume
 
-    normative = load_model(model)
+    normative = told_model(model, known)
     given = read_volume(scan, volume=volume, trust=trust, any_size=any_size)
     with Bar(quiet) as bar:
         bar.begin(scan.name)
