@@ -255,4 +255,3 @@ def account_of(
         local=expected - whole,
         error=total - (whole - average),
     )
-

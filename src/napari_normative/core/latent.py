@@ -183,9 +183,7 @@ class People:
         order = np.lexsort(latents.T[::-1])
         return cls(latents[order], split[order])
 
-    def trained_on(
-        self, latents: FloatArray, posterior: AggregatedPosterior
-    ) -> NDArray[np.bool_]:
+    def trained_on(self, latents: FloatArray, posterior: AggregatedPosterior) -> NDArray[np.bool_]:
         """Return which latents (n, Z) are of people whom the network was trained on, shape (n,)."""
         known = self.latents[~self.unseen]
         if not len(known):

@@ -24,11 +24,11 @@ from napari_normative.core.integrated import (
 )
 from napari_normative.core.preprocess import restore, scored_mask
 from napari_normative.core.residual import Contrast
-from napari_normative.engine.infer import DeviceNote, on_device
-from napari_normative.engine.made import record_of
+from napari_normative.engine.infer import on_device
+from napari_normative.engine.made import MadeVolume, record_of
 from napari_normative.engine.why import require_together, where_found
 from napari_normative.layers.spec import ATTRIBUTION
-from napari_normative.volume import FloatArray, Mask, Volume
+from napari_normative.volume import FloatArray, Mask
 
 if TYPE_CHECKING:
     from napari_normative.core.baselines import Network
@@ -63,9 +63,12 @@ class Attribution:
         What each voxel adds, SD of healthy; the part of it that goes through the expectation.
     region : bool array, shape of the model's grid
         The candidate.
-    on_scan, through_on_scan : Volume
-        The same on the scan's grid, as a density: SD of healthy per ml.
-    note : DeviceNote
+    judged : Judged
+        The score as a weighted sum of the residual.
+    contrast : Contrast
+        The scan's, through which the expectation goes.
+    on_scan, through_on_scan : MadeVolume
+        ``image`` and ``through`` on the scan's grid, as a density: SD of healthy per ml.
     made : dict
         What made it.
     """
@@ -80,29 +83,31 @@ class Attribution:
     image: Numbers
     through: Numbers
     region: Mask
-    on_scan: Volume
-    through_on_scan: Volume
+    judged: Judged
+    contrast: Contrast
+    on_scan: MadeVolume
+    through_on_scan: MadeVolume
     made: dict[str, Any]
 
     def sentence(self) -> str:
         """Return the essence in a sentence or two, for people."""
-        whole = self.shares.total
-        through = self.shares.expectation_inside + self.shares.expectation_elsewhere
+        shares = self.shares
+        own = shares.residual_inside + shares.residual_around
         text = (
-            f"{self.score:+.1f} SD of healthy people here, {self.baseline:+.1f} for the "
-            f"reconstruction in its place; of the difference {whole:+.1f} the voxels' own "
-            f"intensity makes {whole - through:+.1f}, what the network saw in the candidate "
-            f"{self.shares.expectation_inside:+.1f}, what it saw elsewhere "
-            f"{self.shares.expectation_elsewhere:+.1f}"
+            f"{_sd(self.score)} SD of healthy people here, {_sd(self.baseline)} for the "
+            f"reconstruction in its place; of the difference {_sd(shares.total)} the voxels' own "
+            f"intensity makes {_sd(own)}, what the network saw in the candidate "
+            f"{_sd(shares.expectation_inside)}, what it saw elsewhere "
+            f"{_sd(shares.expectation_elsewhere)}"
         )
         if self.account is None or not self.account.directions:
             return f"{text}."
         first = self.account.directions[0]
         return (
             f"{text}. The latents moved the expectation by "
-            f"{self.account.expected - self.account.average:+.1f} SD from the average person's, "
-            f"most of all direction {first.index + 1} ({first.contribution:+.1f}, where the scan "
-            f"lies at {first.coordinate_sd:+.1f} SD)."
+            f"{_sd(self.account.expected - self.account.average)} SD from the average person's, "
+            f"most of all direction {first.index + 1} ({_sd(first.contribution)}, where the scan "
+            f"lies at {_sd(first.coordinate_sd)} SD)."
         )
 
     def record(self) -> dict[str, Any]:
@@ -129,6 +134,10 @@ class Attribution:
                 f"expectation, {UNITS}",
             },
         }
+
+
+def _sd(value: float) -> str:
+    return f"{round(value, 1) + 0.0:+.1f}"
 
 
 def attribute(
@@ -177,7 +186,7 @@ def attribute(
     start = np.where(mask, contrast.applied(space.reconstruction), 0).astype(np.float32)
 
     def work(name: str) -> tuple[Numbers, Numbers, float, float, Account | None]:
-        seen = _Seen(model.network(name), judged, contrast, name)
+        seen = Expectation(model.network(name), judged, contrast, name)
         own = judged.weights * (image.astype(np.float64) - start)
         through = -integrated_gradients(seen.gradient, start, image, steps)
         scores = [judged.of(x) - seen.expectation(x) for x in (image, start)]
@@ -191,14 +200,17 @@ def attribute(
     voxel_ml = grid.spacing_mm**3 / 1000
     inside = scored_mask(prepared, grid, detection.scan)
 
-    def on_scan(values: Numbers) -> Volume:
-        density = (values / voxel_ml).astype(np.float32)
-        laid = restore(density, prepared, grid, detection.scan, units="model")
-        return detection.scan.with_data(np.where(inside, laid, 0), is_label=False)
-
     made = record_of(
         model, ATTRIBUTION, note, scan={"sha256": detection.scan.source.digest}, steps=steps
     )
+
+    def on_scan(values: Numbers, what: str) -> MadeVolume:
+        density = (values / voxel_ml).astype(np.float32)
+        laid = restore(density, prepared, grid, detection.scan, units="model")
+        volume = detection.scan.with_data(np.where(inside, laid, 0), is_label=False)
+        name = f"{detection.scan.source.name} · {what} of candidate {candidate.rank}"
+        return MadeVolume.of(volume, name, ATTRIBUTION, made, like=detection.scan)
+
     return Attribution(
         candidate=candidate.id,
         label=candidate.label,
@@ -210,14 +222,16 @@ def attribute(
         image=own + through,
         through=through,
         region=region,
-        on_scan=on_scan(own + through),
-        through_on_scan=on_scan(through),
+        judged=judged,
+        contrast=contrast,
+        on_scan=on_scan(own + through, "attribution"),
+        through_on_scan=on_scan(through, "attribution through the expectation"),
         made=made,
     )
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
+class Expectation:
     """The expectation inside a candidate, as a function of the scan or of the global latent."""
 
     network: Network
@@ -273,7 +287,7 @@ class _Seen:
 
 def _account(
     model: NormativeModel,
-    seen: _Seen,
+    seen: Expectation,
     latent: FloatArray,
     image: FloatArray,
     count: int,

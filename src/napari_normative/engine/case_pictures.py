@@ -143,9 +143,7 @@ def overview(shown: Shown) -> Picture:
         place = np.array([0.0, 0.0, height])
         panel = shown.row(AXIAL, place, None)[2]
         tiles.append(marked(panel, shown.frame, AXIAL, place, ticks=False))
-    rows = [
-        beside(tiles[n : n + OVERVIEW_COLUMNS]) for n in range(0, len(tiles), OVERVIEW_COLUMNS)
-    ]
+    rows = [beside(tiles[n : n + OVERVIEW_COLUMNS]) for n in range(0, len(tiles), OVERVIEW_COLUMNS)]
     return framed(stack(rows), [])
 
 

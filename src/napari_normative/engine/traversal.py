@@ -126,9 +126,7 @@ class DirectionsReport:
         texts = []
         for row in found:
             one = known[row.basis, row.index]
-            texts.append(
-                f"{one.direction.name}: {row.describe()}; acts on: {one.facts.acts_on()}."
-            )
+            texts.append(f"{one.direction.name}: {row.describe()}; acts on: {one.facts.acts_on()}.")
         return texts
 
     def verdict(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""The HTML page of a model's directions: one file that needs no network, without names of people."""
+"""The HTML page of a model's directions: one file that needs no network, and names nobody."""
 
 from __future__ import annotations
 
@@ -80,8 +80,10 @@ def _correlations(report: DirectionsReport) -> str:
                 + [_interval(other) for other in beside_it]
             )
             marks.append(n == 0)
-    heads = ["column", "direction", f"{COLUMNS[first]}: measure", "n", "value", "Spearman", "p",
-             "corrected p", "within sites", "corrected p", *(COLUMNS[g] for g in others)]  # fmt: skip
+    heads = [
+        "column", "direction", f"{COLUMNS[first]}: measure", "n", "value", "Spearman", "p",
+        "corrected p", "within sites", "corrected p", *(COLUMNS[g] for g in others),
+    ]  # fmt: skip
     return table(heads, lines, text=2, marks=marks)
 
 
@@ -127,6 +129,7 @@ def _gallery(report: DirectionsReport, shown: list[DescribedDirection]) -> str:
         name = escape(one.direction.name)
         figures.append(
             f'<figure><img alt="effect of {name}" src="{png_address(beside(panels))}">'
-            f"<figcaption>{escape(one.describe())}; full colour at {limit:.2f}.</figcaption></figure>"
+            f"<figcaption>{escape(one.describe())}; full colour at {limit:.2f}.</figcaption>"
+            "</figure>"
         )
     return f'<div class="scans">{"".join(figures)}</div>'
