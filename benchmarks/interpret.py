@@ -76,15 +76,20 @@ def coordinates(model: NormativeModel, latents: NDArray[np.floating]) -> dict[st
 
 
 def voxel_components(cohort: PreparedCohort, count: int) -> Array:
-    """Return the coordinates of everybody on principal components of the training people."""
+    """Return the coordinates of everybody on principal components of the training people.
+
+    As of the baseline ``pca``: outside a scan's foreground there is no deviation from the mean.
+    """
     mask = cohort.template.mask
     voxels = np.stack(
         [np.asarray(cohort.images[n], np.float32)[mask] for n in range(len(cohort.people))]
     )
     train = cohort.select("train")
-    mean = voxels[train].mean(axis=0)
-    _, _, rows = np.linalg.svd(voxels[train] - mean, full_matrices=False)
-    return ((voxels - mean) @ rows[:count].T).astype(np.float64)
+    seen = voxels != 0
+    mean = voxels[train].sum(axis=0) / np.maximum(seen[train].sum(axis=0), 1)
+    away = np.where(seen, voxels - mean, 0)
+    _, _, rows = np.linalg.svd(away[train], full_matrices=False)
+    return (away @ rows[:count].T).astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,10 +156,14 @@ def correlations(
                 f"| {column} | {name} ({spaces[name][0].shape[1]}) | "
                 f"{one.chosen.value:+.2f} [{one.chosen.low:+.2f}, {one.chosen.high:+.2f}], "
                 f"n {one.chosen.n} (direction {one.chosen_which + 1}) | {less} | "
-                f"{one.chosen.partial:+.2f} | {one.strongest.value:+.2f} (direction "
+                f"{_signed(one.chosen.partial)} | {one.strongest.value:+.2f} (direction "
                 f"{one.which + 1}) | {one.strongest.p_corrected:.3g} | {one.significant} |"
             )
     return lines
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}" if np.isfinite(value) else "–"
 
 
 def shuffled(model: NormativeModel, what: str) -> NormativeModel:

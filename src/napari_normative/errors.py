@@ -131,7 +131,7 @@ class ProbeError(NormativeError):
 
 
 class ExplanationError(NormativeError):
-    """A candidate cannot be explained (codes ``WHY-*``)."""
+    """A candidate or a latent direction cannot be explained (codes ``WHY-*``)."""
 
     consequence_default = "Nothing was explained."
 

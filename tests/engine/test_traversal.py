@@ -16,7 +16,7 @@ from napari_normative.engine.embed import EmbeddedScan, Embedding, Place, princi
 from napari_normative.engine.explore import directions, effect
 from napari_normative.engine.model import NormativeModel, load_model
 from napari_normative.engine.traversal import describe_directions
-from napari_normative.errors import ModelFileError, OutputError, ProbeError
+from napari_normative.errors import ModelFileError, OutputError, ExplanationError
 from phantoms import write_cohort
 
 STRANGERS, TRAINED_ON = 30, 12
@@ -100,7 +100,7 @@ def test_a_model_without_its_people_gives_no_evidence(
 
 def test_columns_of_too_few_people_are_refused(model: NormativeModel, tmp_path: Path) -> None:
     few = Embedding(model.digest, people(model, 0).scans[:5])
-    with pytest.raises(ProbeError, match="PRB-002"):
+    with pytest.raises(ExplanationError, match="WHY-003"):
         rows_of(model, few, ["age"], permutations=99, device="cpu", cache=tmp_path)
 
 
@@ -175,7 +175,7 @@ def test_the_report_has_effects_tables_and_a_page_without_names(
 def test_what_cannot_be_described_is_refused(
     model: NormativeModel, tiny_model_path: Path, phantom_cohort: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ProbeError, match=r"PRB-001.*'age'"):
+    with pytest.raises(ExplanationError, match=r"WHY-002.*'age'"):
         describe_directions(model, 1, table=phantom_cohort, columns=["age"], device="cpu")
     (tmp_path / "mine.txt").write_text("keep me")
     with pytest.raises(OutputError, match="OUT-010"):

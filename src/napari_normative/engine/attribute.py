@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_normative.core.candidates import Candidate
 from napari_normative.core.integrated import (
@@ -253,15 +252,17 @@ class Expectation:
         with torch.no_grad():
             return float(self._weighted(self.network.decode(self._tensor(latent[None]))))
 
-    def gradient(self, image: FloatArray) -> NDArray[np.floating]:
+    def gradient(self, image: FloatArray) -> Numbers:
         """Return the gradient of :meth:`expectation`, shape of the image."""
-        return self._slope(image[None, None], self.network.reconstruct).reshape(image.shape)
+        slope: Numbers = self._slope(image[None, None], self.network.reconstruct)[0, 0]
+        return slope
 
-    def latent_gradient(self, latent: FloatArray) -> NDArray[np.floating]:
+    def latent_gradient(self, latent: FloatArray) -> Numbers:
         """Return the gradient of :meth:`decoded`, shape (Z,)."""
-        return self._slope(latent[None], self.network.decode)[0]
+        slope: Numbers = self._slope(latent[None], self.network.decode)[0]
+        return slope
 
-    def _slope(self, at: FloatArray, function: Callable[..., Any]) -> NDArray[np.floating]:
+    def _slope(self, at: FloatArray, function: Callable[..., Any]) -> Numbers:
         import torch
 
         with torch.enable_grad():
@@ -270,7 +271,7 @@ class Expectation:
             if not value.requires_grad:  # a baseline that expects the same of every scan
                 return np.zeros(at.shape)
             (gradient,) = torch.autograd.grad(value, x)
-        slope: NDArray[np.floating] = gradient.double().cpu().numpy()
+        slope: Numbers = gradient.double().cpu().numpy()
         return slope
 
     def _weighted(self, made: Any) -> Any:

@@ -31,7 +31,7 @@ from napari_normative.engine.embed import (
     require_places,
 )
 from napari_normative.engine.probe_table import has_value
-from napari_normative.errors import ProbeError
+from napari_normative.errors import ExplanationError
 from napari_normative.volume import FloatArray
 
 if TYPE_CHECKING:
@@ -122,8 +122,8 @@ def correlate(
     ------
     CohortError
         ``COH-001``, ``COH-002`` a bad table.
-    ProbeError
-        ``PRB-001`` no such column, ``PRB-002`` too few people with values.
+    ExplanationError
+        ``WHY-002`` no such column, ``WHY-003`` too few people with values.
     ModelFileError
         ``MOD-007`` when the model has no one latent vector for a scan.
     CancelledError
@@ -133,8 +133,8 @@ def correlate(
     for column in columns:
         if column not in known or column in {"path", "subject"}:
             others = [name for name in known.columns if name not in {"path", "subject"}]
-            raise ProbeError(
-                "PRB-001",
+            raise ExplanationError(
+                "WHY-002",
                 f"there is no column {column!r}",
                 f"Choose among {', '.join(others)}.",
                 consequence=NOTHING,
@@ -161,16 +161,16 @@ def rows_of(
 ) -> tuple[list[Row], list[str]]:
     """Do what :func:`correlate` does, of scans that were encoded."""
     people = _people(seen.placed)
-    latents = np.stack([_latent(scans) for scans in people]) if people else np.zeros((0, 0))
+    latents = np.array([_latent(scans) for scans in people], dtype=np.float32)
     groups = [_group(model, scans) for scans in people]
-    rows, warnings = [], []
+    rows: list[Row] = []
+    warnings: list[str] = []
     if UNKNOWN in groups:
         warnings.append(
             "The model file does not hold its people: who was trained on is unknown, and nothing "
             "here is evidence."
         )
     axes = principal_axes(model, device=device, cache=cache)
-    places = (latents - model.posterior.mean) / model.posterior.sd() if people else latents
     size = model.posterior.mean.size
     for column in columns:
         valued = [n for n, scans in enumerate(people) if has_value(scans[0].columns[column])]
@@ -190,7 +190,9 @@ def rows_of(
                     )
                 continue
             covariate = Covariate.of(column, [cells[n] for n in chosen], kind)
-            both = np.concatenate([places[chosen], axes.coordinates(latents[chosen])], axis=1)
+            own = latents[chosen]
+            entries = (own - model.posterior.mean) / model.posterior.sd()
+            both = np.concatenate([entries, axes.coordinates(own)], axis=1)
             strata = np.unique([people[n][0].columns["site"] for n in chosen], return_inverse=True)
             found = associate(both, covariate, strata[1], permutations=permutations, seed=seed)
             for n, one in enumerate(found):
@@ -198,8 +200,8 @@ def rows_of(
                 named = column, kind, covariate.measure, covariate.classes, group
                 rows.append(Row(basis, n % size, *named, one))
         if len(rows) == before:
-            raise ProbeError(
-                "PRB-002",
+            raise ExplanationError(
+                "WHY-003",
                 f"fewer than {FEWEST} people with a scan that can be used have values in "
                 f"{column!r}, or all the same",
                 "Add people.",
@@ -218,7 +220,7 @@ def _people(scans: Sequence[EmbeddedScan]) -> list[list[EmbeddedScan]]:
 
 def _latent(scans: Sequence[EmbeddedScan]) -> FloatArray:
     latents = [scan.place.latent for scan in scans if scan.place is not None]
-    return np.mean(latents, axis=0, dtype=np.float32)
+    return np.asarray(np.mean(latents, axis=0), dtype=np.float32)
 
 
 def _group(model: NormativeModel, scans: Sequence[EmbeddedScan]) -> str:

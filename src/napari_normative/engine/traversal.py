@@ -203,8 +203,8 @@ def describe_directions(
         ``MOD-007`` when the model has no one latent vector for a scan.
     CohortError
         ``COH-001``, ``COH-002`` a bad table.
-    ProbeError
-        ``PRB-001`` no such column, ``PRB-002`` too few people with values.
+    ExplanationError
+        ``WHY-002`` no such column, ``WHY-003`` too few people with values.
     OutputError
         ``OUT-010`` when ``out`` holds other files.
     CancelledError
