@@ -16,7 +16,7 @@ from napari_normative.engine.embed import EmbeddedScan, Embedding, Place, princi
 from napari_normative.engine.explore import directions, effect
 from napari_normative.engine.model import NormativeModel, load_model
 from napari_normative.engine.traversal import describe_directions
-from napari_normative.errors import ModelFileError, OutputError, ExplanationError
+from napari_normative.errors import ExplanationError, ModelFileError, OutputError
 from phantoms import write_cohort
 
 STRANGERS, TRAINED_ON = 30, 12
