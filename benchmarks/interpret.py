@@ -43,7 +43,7 @@ from napari_normative.engine.probe_table import has_value
 from napari_normative.io.nifti import read_volume
 
 Array = NDArray[np.float64]
-PATIENTS = ("open-ms-mni/*/T1_N4*.nii.gz", "tcga-glioma/*/*_t1.nii.gz")
+PATIENTS = ("open-ms-mni/*/T1_N4*.nii.gz", "tcga-glioma/*/t1.nii.gz")
 OUTSIDE = 0.02
 """Share of the foreground outside the candidate that is deleted."""
 RANDOM = 5
@@ -191,7 +191,7 @@ def detections(
     unseen = [p for p in read_cohort(table) if p.split != "train"]
     paths += [("healthy", p.path) for p in unseen[:: max(1, len(unseen) // max(healthy, 1))]]
     found = []
-    for name, path in paths[: len(paths) if healthy else None]:
+    for name, path in paths:
         made = model.detect(read_volume(path), device="cpu")
         if not made.candidates:
             labels, candidates = recount(model, made, 3.0)
@@ -228,6 +228,7 @@ def deletion(model: NormativeModel, found: Detection, made: Attribution) -> dict
     start = np.where(mask, made.contrast.applied(space.reconstruction), 0).astype(np.float32)
     maps = {
         "integrated gradients": sign * made.image,
+        "the same without the network's part": sign * (made.image - made.through),
         "plain gradient": np.abs(plain),
         "residual": np.abs(image - start),
     }
