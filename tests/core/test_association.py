@@ -53,6 +53,19 @@ def test_what_only_differs_between_sites_is_gone_within_them() -> None:
     assert one.partial_p_corrected > 0.05
 
 
+def test_within_sites_is_the_correlation_of_what_sites_leave() -> None:
+    random = np.random.default_rng(5)
+    site = np.arange(60) % 2
+    inner = random.normal(size=60)
+    column, age = inner + 8 * site, inner + random.normal(size=60) - 8 * site
+    one = associate(column[:, None], numbers("age", age), site, permutations=199)[0]
+    left = [v - np.where(site, v[site == 1].mean(), v[site == 0].mean()) for v in (column, age)]
+    assert one.value < -0.8
+    assert one.partial == pytest.approx(np.corrcoef(*left)[0, 1])
+    assert one.partial > 0.4
+    assert one.partial_p_corrected == pytest.approx(1 / 200)
+
+
 def test_two_categories_are_point_biserial_with_the_sign_of_the_second() -> None:
     random = np.random.default_rng(2)
     cells = ["F", "M"] * 30
