@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_normative.core.condition import Covariates
-from napari_normative.core.effects import linear_effects
+from napari_normative.core.covariate_effects import linear_effects
 from napari_normative.core.latent import AggregatedPosterior
 from napari_normative.core.lesions import drawn_shape, simulate
 from napari_normative.core.metrics import average_precision, bootstrap, paired_difference

@@ -45,6 +45,9 @@ _PUBLIC = {
     "evaluate": "napari_normative.engine.evaluate",
     "fit": "napari_normative.engine.train",
     "fit_probe": "napari_normative.engine.probe",
+    "describe_directions": "napari_normative.engine.traversal",
+    "CandidateReport": "napari_normative.engine.candidate_report",
+    "DirectionsReport": "napari_normative.engine.traversal",
     "load_model": "napari_normative.engine.model",
     "load_probe": "napari_normative.engine.probe_file",
     "make_sample": "napari_normative.io.samples",
@@ -60,8 +63,10 @@ _PUBLIC = {
 __all__ = [
     "Book",
     "Candidate",
+    "CandidateReport",
     "Denoised",
     "Detection",
+    "DirectionsReport",
     "Draws",
     "Encoding",
     "Evaluation",
@@ -80,6 +85,7 @@ __all__ = [
     "Volume",
     "__version__",
     "available_models",
+    "describe_directions",
     "evaluate",
     "fit",
     "fit_probe",
@@ -98,6 +104,7 @@ if TYPE_CHECKING:
     from napari_normative.core.candidates import Candidate
     from napari_normative.core.card import ModelCard
     from napari_normative.engine.batch import Outcome
+    from napari_normative.engine.candidate_report import CandidateReport
     from napari_normative.engine.denoise import Denoised
     from napari_normative.engine.detection import Detection
     from napari_normative.engine.draws import Draws
@@ -114,6 +121,7 @@ if TYPE_CHECKING:
     from napari_normative.engine.probe_result import ProbeResult
     from napari_normative.engine.synthetic import SyntheticSet
     from napari_normative.engine.train import fit
+    from napari_normative.engine.traversal import DirectionsReport, describe_directions
     from napari_normative.errors import NormativeError
     from napari_normative.io.nifti import read_volume, write_volume
     from napari_normative.io.samples import make_sample, sample_truth

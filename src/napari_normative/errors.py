@@ -130,6 +130,12 @@ class ProbeError(NormativeError):
     consequence_default = "No probe was made."
 
 
+class ExplanationError(NormativeError):
+    """A candidate or a latent direction cannot be explained (codes ``WHY-*``)."""
+
+    consequence_default = "Nothing was explained."
+
+
 class ReviewError(NormativeError):
     """A review cannot be made, opened, written or combined (codes ``REV-*``)."""
 

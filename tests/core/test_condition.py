@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from napari_normative.core.condition import Covariates
 from napari_normative.core.config import VAEConfig
-from napari_normative.core.effects import linear_effects
+from napari_normative.core.covariate_effects import linear_effects
 from napari_normative.core.vae import VAE
 from napari_normative.errors import ModelFileError
 

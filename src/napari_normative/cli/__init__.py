@@ -19,6 +19,7 @@ from napari_normative.cli.evaluate import evaluate
 from napari_normative.cli.export import export, prepare
 from napari_normative.cli.import_monai import import_monai
 from napari_normative.cli.inpaint import inpaint
+from napari_normative.cli.interpret import directions, explain
 from napari_normative.cli.models import encode, inspect, sample
 from napari_normative.cli.neighbours import neighbours
 from napari_normative.cli.probe import predict, probe
@@ -37,6 +38,7 @@ app.command(rich_help_panel=SCANS)(reconstruct)
 app.command(rich_help_panel=SCANS)(encode)
 app.command(rich_help_panel=SCANS)(neighbours)
 app.command(rich_help_panel=SCANS)(predict)
+app.command(rich_help_panel=SCANS)(explain)
 app.command(rich_help_panel=SCANS)(inpaint)
 app.command(rich_help_panel=SCANS)(denoise)
 app.command(rich_help_panel=SCANS)(inspect)
@@ -45,6 +47,7 @@ app.add_typer(review, name="review", rich_help_panel=SCANS)
 app.command(rich_help_panel=MODELS)(train)
 app.command(rich_help_panel=MODELS)(evaluate)
 app.command(rich_help_panel=MODELS)(probe)
+app.command(rich_help_panel=MODELS)(directions)
 app.command(rich_help_panel=MODELS)(sample)
 app.command(rich_help_panel=MODELS)(augment)
 app.command(rich_help_panel=MODELS)(export)

@@ -57,6 +57,14 @@ class PrincipalAxes:
         """Return where latents (n, Z) lie, shape (n, Z): model units, most telling axis first."""
         return np.asarray(self.posterior.whiten(latents) @ self.turn.T * self.sd)
 
+    def coordinates(self, latents: FloatArray) -> NDArray[np.float64]:
+        """Return where latents (n, Z) lie in SD of the cohort along each axis, shape (n, Z)."""
+        return np.asarray(self.posterior.whiten(latents) @ self.turn.T)
+
+    def steps(self) -> FloatArray:
+        """Return one SD of the cohort along each axis as a latent, shape (Z, Z), a row an axis."""
+        return (self.turn @ self.posterior.cholesky.astype(np.float64).T).astype(np.float32)
+
     def share(self) -> NDArray[np.float64]:
         """Return the share of the decoded volumes' variance that each axis has; sums to 1."""
         variance = self.sd**2

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_normative.volume import FloatArray
+
+Basis = Literal["latent", "principal"]
 
 ACTIVE_NATS = 0.01
 """A latent direction whose mean KL exceeds this is counted as active."""
@@ -181,6 +183,13 @@ class People:
         order = np.lexsort(latents.T[::-1])
         return cls(latents[order], split[order])
 
+    def trained_on(self, latents: FloatArray, posterior: AggregatedPosterior) -> NDArray[np.bool_]:
+        """Return which latents (n, Z) are of people whom the network was trained on, shape (n,)."""
+        known = self.latents[~self.unseen]
+        if not len(known):
+            return np.zeros(len(latents), dtype=bool)
+        return np.array([posterior.apart(latent, known).min() < SAME for latent in latents])
+
     @classmethod
     def of(cls, tensors: Mapping[str, NDArray[Any]], size: int) -> People | None:
         """Read ``latent.people`` and ``latent.people_split``; None where the file has none.
@@ -226,12 +235,22 @@ class Direction:
         Mean KL over the cohort, see :meth:`AggregatedPosterior.mean_kl_nats`.
     variance_share : float or None
         Its share of the variance of decoded volumes, 0 to 1; None when not measured.
+    basis : {"latent", "principal"}
+        An entry of the latent, or a principal axis of what the cohort's latents decode to: then
+        ``index`` counts axes and ``kl_nats`` is nan, for the KL belongs to entries.
     """
 
     index: int
     step: FloatArray
     kl_nats: float
     variance_share: float | None = None
+    basis: Basis = "latent"
+
+    @property
+    def name(self) -> str:
+        """What it is called, counted from 1: ``direction 3`` or ``principal direction 3``."""
+        kind = "" if self.basis == "latent" else "principal "
+        return f"{kind}direction {self.index + 1}"
 
 
 def directions_of(posterior: AggregatedPosterior, log_variance: FloatArray) -> list[Direction]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from scipy import ndimage
 
@@ -40,6 +43,47 @@ def residual(image: Volume, reconstruction: Volume, mask: Mask | None = None) ->
     return image.with_data(difference if mask is None else np.where(mask, difference, 0))
 
 
+@dataclass(frozen=True)
+class Contrast:
+    """How a scan's intensities follow from its reconstruction's: a quadratic, then straight on.
+
+    Attributes
+    ----------
+    coefficients : tuple of 3 float
+        Constant, linear, quadratic.
+    low, high : float
+        Range of the reconstruction that was fitted; beyond it a parabola may turn back.
+    """
+
+    coefficients: tuple[float, float, float] = (0.0, 1.0, 0.0)
+    low: float = -np.inf
+    high: float = np.inf
+
+    @classmethod
+    def between(cls, image: FloatArray, reconstruction: FloatArray, mask: Mask) -> Contrast:
+        """Fit ``image ≈ f(reconstruction)`` inside a mask, robustly."""
+        x, y = reconstruction[mask][::4].astype(np.float64), image[mask][::4].astype(np.float64)
+        basis = np.stack([np.ones_like(x), x, x * x], axis=1)
+        weight = np.ones_like(x)
+        coefficients = np.array([0.0, 1.0, 0.0])
+        for _ in range(5):
+            root = np.sqrt(weight)
+            coefficients, *_ = np.linalg.lstsq(basis * root[:, None], y * root, rcond=None)
+            error = y - basis @ coefficients
+            spread = 1.4826 * np.median(np.abs(error)) + 1e-9
+            # Tukey's biweight: beyond 4.7 spreads a voxel has no say.
+            weight = np.clip(1 - (error / (4.685 * spread)) ** 2, 0, None) ** 2
+        a, b, c = coefficients.tolist()
+        low, high = np.percentile(x, [0.5, 99.5])
+        return cls((a, b, c), float(low), float(high))
+
+    def applied(self, values: Any) -> Any:
+        """Return values of a reconstruction in the scan's contrast; arrays and tensors alike."""
+        a, b, c = self.coefficients
+        inside = values.clip(self.low, self.high)
+        return a + b * inside + c * inside**2 + (values - inside)
+
+
 def fit_contrast(
     image: FloatArray, reconstruction: FloatArray, mask: Mask, where: Mask | None = None
 ) -> FloatArray:
@@ -56,22 +100,8 @@ def fit_contrast(
     where : bool array, shape (I, J, K), optional
         Voxels that are changed; those of the mask unless given.
     """
-    x, y = reconstruction[mask][::4].astype(np.float64), image[mask][::4].astype(np.float64)
-    basis = np.stack([np.ones_like(x), x, x * x], axis=1)
-    weight = np.ones_like(x)
-    coefficients = np.array([0.0, 1.0, 0.0])
-    for _ in range(5):
-        root = np.sqrt(weight)
-        coefficients, *_ = np.linalg.lstsq(basis * root[:, None], y * root, rcond=None)
-        error = y - basis @ coefficients
-        spread = 1.4826 * np.median(np.abs(error)) + 1e-9
-        # Tukey's biweight: beyond 4.7 spreads a voxel has no say.
-        weight = np.clip(1 - (error / (4.685 * spread)) ** 2, 0, None) ** 2
-    a, b, c = coefficients
-    low, high = np.percentile(x, [0.5, 99.5])
-    inside = np.clip(reconstruction, low, high)
-    # Outside the range that was fitted: straight on, a parabola may turn back.
-    fitted = a + b * inside + c * inside**2 + (reconstruction - inside)
+    wide = reconstruction.astype(np.float64)
+    fitted = Contrast.between(image, reconstruction, mask).applied(wide)
     changed = mask if where is None else where
     return np.where(changed, fitted, reconstruction).astype(np.float32)
 

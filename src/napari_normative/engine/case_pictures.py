@@ -83,24 +83,28 @@ class Shown:
             The candidate whose outline is yellow; all are where it is None.
         """
         points = self.frame.plane(view, float(place_mm[view.normal]))
-        scan = self._grey(sample(self.scan, points, outside=self.window[0]))
-        healthy = self._grey(sample(self.reconstruction, points))
-        over = self._overlay(scan, sample(self.z, points))
+        scan = grey(sample(self.scan, points, outside=self.window[0]), self.window)
+        healthy = grey(sample(self.reconstruction, points), self.window)
+        over = overlaid(scan, sample(self.z, points), self.limit_z)
         labels = np.rint(sample(self.labels, points, order=0)).astype(int)
-        over[_outline(labels > 0)] = MARKED if label is None else OTHERS
+        over[outline(labels > 0)] = MARKED if label is None else OTHERS
         if label is not None:
-            over[_outline(labels == label)] = MARKED
+            over[outline(labels == label)] = MARKED
         return [scan, healthy, over]
 
-    def _grey(self, values: NDArray[np.float32]) -> Picture:
-        low, high = self.window
-        level = np.rint(np.clip((values - low) / (high - low), 0, 1) * 255).astype(np.uint8)
-        return np.repeat(level[..., None], 3, axis=-1)
 
-    def _overlay(self, grey: Picture, z: NDArray[np.float32]) -> Picture:
-        amount = OPACITY * np.clip(np.abs(z) / self.limit_z, 0, 1)[..., None]
-        colour = np.where(z[..., None] > 0, BRIGHTER, DARKER)
-        return np.rint(grey * (1 - amount) + colour * amount).astype(np.uint8)
+def grey(values: NDArray[np.float32], window: tuple[float, float]) -> Picture:
+    """Return values as grey levels, from black at the window's low end to white."""
+    low, high = window
+    level = np.rint(np.clip((values - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+    return np.repeat(level[..., None], 3, axis=-1)
+
+
+def overlaid(under: Picture, signed: NDArray[np.float32], limit: float) -> Picture:
+    """Return a picture with signed values over it: red above 0, blue below, full at ``limit``."""
+    amount = OPACITY * np.clip(np.abs(signed) / limit, 0, 1)[..., None]
+    colour = np.where(signed[..., None] > 0, BRIGHTER, DARKER)
+    return np.rint(under * (1 - amount) + colour * amount).astype(np.uint8)
 
 
 def own_threshold(detection: Detection) -> float:
@@ -123,10 +127,10 @@ def key_image(shown: Shown, candidate: Candidate) -> Picture:
     rows = []
     for view in VIEWS:
         panels = shown.row(view, place, candidate.label)
-        rows.append([_marked(p, shown.frame, view, place, ticks=True) for p in panels])
+        rows.append([marked(p, shown.frame, view, place, ticks=True) for p in panels])
     width = rows[0][0].shape[1]
-    body = _stack([_beside(row) for row in rows])
-    return _framed(body, [(n * (width + _GAP) + width / 2, name) for n, name in enumerate(COLUMNS)])
+    body = stack([beside(row) for row in rows])
+    return framed(body, [(n * (width + _GAP) + width / 2, name) for n, name in enumerate(COLUMNS)])
 
 
 def overview(shown: Shown) -> Picture:
@@ -138,11 +142,9 @@ def overview(shown: Shown) -> Picture:
     for height in heights:
         place = np.array([0.0, 0.0, height])
         panel = shown.row(AXIAL, place, None)[2]
-        tiles.append(_marked(panel, shown.frame, AXIAL, place, ticks=False))
-    rows = [
-        _beside(tiles[n : n + OVERVIEW_COLUMNS]) for n in range(0, len(tiles), OVERVIEW_COLUMNS)
-    ]
-    return _framed(_stack(rows), [])
+        tiles.append(marked(panel, shown.frame, AXIAL, place, ticks=False))
+    rows = [beside(tiles[n : n + OVERVIEW_COLUMNS]) for n in range(0, len(tiles), OVERVIEW_COLUMNS)]
+    return framed(stack(rows), [])
 
 
 def colour_bar(limit_z: float, threshold_z: float) -> Picture:
@@ -166,13 +168,13 @@ def colour_bar(limit_z: float, threshold_z: float) -> Picture:
     return np.asarray(image)
 
 
-def _outline(region: Mask) -> Mask:
+def outline(region: Mask) -> Mask:
     """Return the pixels around a region, so that what lies inside stays seen."""
     grown: Mask = ndimage.binary_dilation(region)
     return grown & ~region
 
 
-def _marked(
+def marked(
     panel: Picture, frame: Frame, view: View, place_mm: NDArray[np.float64], *, ticks: bool
 ) -> Picture:
     """Return a picture with its sides, height, scale and, with ``ticks``, the place."""
@@ -214,10 +216,10 @@ def _scale(draw: ImageDraw, pixel_mm: float, rows: int, columns: int) -> None:
     _write(draw, ((start + end) / 2, rows - 18), f"{length:g} mm", 11)
 
 
-def _framed(body: Picture, names: list[tuple[float, str]]) -> Picture:
+def framed(body: Picture, names: list[tuple[float, str]]) -> Picture:
     """Return a picture with column names above and the research-use notice below."""
     blank = np.full((_STRIP, body.shape[1], 3), 255, dtype=np.uint8)
-    image, draw = _canvas(_stack([blank, body, blank] if names else [body, blank], gap=0))
+    image, draw = _canvas(stack([blank, body, blank] if names else [body, blank], gap=0))
     for x, name in names:
         _write(draw, (x, _STRIP / 2), name, 14, dark=True)
     notice = f"{RESEARCH_USE} Patient's right is on the left in axial and coronal planes."
@@ -225,13 +227,15 @@ def _framed(body: Picture, names: list[tuple[float, str]]) -> Picture:
     return np.asarray(image)
 
 
-def _beside(panels: list[Picture]) -> Picture:
+def beside(panels: list[Picture]) -> Picture:
+    """Return pictures of one height side by side."""
     gap = np.full((panels[0].shape[0], _GAP, 3), 255, dtype=np.uint8)
     parts = [part for panel in panels for part in (panel, gap)][:-1]
     return np.concatenate(parts, axis=1)
 
 
-def _stack(rows: list[Picture], gap: int = _GAP) -> Picture:
+def stack(rows: list[Picture], gap: int = _GAP) -> Picture:
+    """Return pictures of one width one below the other."""
     blank = np.full((gap, rows[0].shape[1], 3), 255, dtype=np.uint8)
     parts = [part for row in rows for part in (row, blank)][:-1]
     return np.concatenate(parts, axis=0)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from napari_normative.core.latent import Direction, directions_of
+from napari_normative.core.latent import Basis, Direction, directions_of
 from napari_normative.engine.draws import Latents, decode_levels, encode_image
+from napari_normative.engine.embed import principal_axes
 from napari_normative.engine.infer import DeviceNote, on_device
 from napari_normative.engine.made import MadeVolume, record_of
 from napari_normative.errors import CancelledError, ModelFileError
@@ -29,6 +30,7 @@ def directions(
     model: NormativeModel,
     order: Order = "kl",
     *,
+    basis: Basis = "latent",
     device: str = "auto",
     progress: Progress | None = None,
     cancel: Cancel | None = None,
@@ -43,6 +45,9 @@ def directions(
         model file and the log-variance at the template. ``variance`` by the share of decoded
         variance: mean square over the template's mask of half the difference between +1 and
         -1 SD, over the sum of all directions.
+    basis : {"latent", "principal"}
+        Entries of the latent; or principal axes of what the cohort's latents decode to
+        (:class:`~napari_normative.core.embedding.PrincipalAxes`), which are ordered by variance.
     device : str
     progress, cancel : callable, optional
 
@@ -54,14 +59,22 @@ def directions(
     Raises
     ------
     ModelFileError
-        ``MOD-022`` if the model has no latents.
+        ``MOD-022`` if the model has no latents; ``MOD-007`` for principal axes of a model
+        without one latent vector for a scan.
     """
-    known = model.known_directions.get(order)
+    key = order if basis == "latent" else basis
+    known = model.known_directions.get(key)
+    if known is None and basis == "principal":
+        axes = principal_axes(model, device=device, progress=progress, cancel=cancel)
+        parts = zip(axes.steps(), axes.share().tolist(), strict=True)
+        known = model.known_directions[key] = tuple(
+            Direction(n, step, float("nan"), share, basis) for n, (step, share) in enumerate(parts)
+        )
     if known is None:
         listed = _listed(model, device)
         if order == "variance":
             listed = _measured(model, listed, device, progress, cancel)
-        known = model.known_directions[order] = tuple(listed)
+        known = model.known_directions[key] = tuple(listed)
     return known
 
 
@@ -95,7 +108,8 @@ def _measured(
             raise CancelledError
         if progress:
             progress(f"measuring direction {done + 1} of {len(listed)}", done / len(listed))
-        half = _difference(model, mean, direction, 1.0, device)[0] / 2
+        above, below, _ = _ends(model, mean, direction, 1.0, device)
+        half = (above - below) / 2
         power.append(float((half[inside] ** 2).mean(dtype=np.float64)))
     total = sum(power) or 1.0
     measured = [
@@ -109,25 +123,50 @@ def effect(model: NormativeModel, direction: Direction, *, device: str = "auto")
 
     Signed, in model units, on the model's grid; 0 outside the template's mask.
     """
-    image, note = _difference(model, model.posterior.mean, direction, EFFECT_SD, device)
+    return effect_between(model, direction, *ends(model, direction, device=device))
+
+
+def ends(
+    model: NormativeModel, direction: Direction, *, device: str = "auto"
+) -> tuple[FloatArray, FloatArray, DeviceNote]:
+    """Return the images (I, J, K) at +2 and -2 SD along a direction, about the cohort's mean."""
+    return _ends(model, model.posterior.mean, direction, EFFECT_SD, device)
+
+
+def effect_between(
+    model: NormativeModel,
+    direction: Direction,
+    above: FloatArray,
+    below: FloatArray,
+    note: DeviceNote,
+) -> MadeVolume:
+    """Return the effect of a direction from the images at its :func:`ends`."""
     number = direction.index + 1
-    record = record_of(model, EFFECT, note, synthetic=True, direction=number, sd=EFFECT_SD)
-    made = model.synthetic(image, f"effect of direction {number}")
-    name = f"{model.card.name} · effect of direction {number} (synthetic)"
+    about: dict[str, Any] = {"direction": number, "sd": EFFECT_SD}
+    if direction.basis != "latent":
+        about["basis"] = direction.basis
+    record = record_of(model, EFFECT, note, synthetic=True, **about)
+    made = model.synthetic(above - below, f"effect of {direction.name}")
+    name = f"{model.card.name} · effect of {direction.name} (synthetic)"
     return MadeVolume.of(made, name, EFFECT, record)
 
 
-def _difference(
+def _ends(
     model: NormativeModel, mean: FloatArray, direction: Direction, sd: float, device: str
-) -> tuple[FloatArray, DeviceNote]:
-    def work(name: str) -> FloatArray:
-        above, below = (
-            decode_levels(model, (mean + side * sd * direction.step,), name) for side in (1, -1)
-        )
-        return np.where(model.template.mask, above - below, 0).astype(np.float32)
+) -> tuple[FloatArray, FloatArray, DeviceNote]:
+    inside = model.template.mask
 
-    image, note = on_device(work, model, device)
-    return image, note
+    def work(name: str) -> tuple[FloatArray, FloatArray]:
+        above, below = (
+            np.where(
+                inside, decode_levels(model, (mean + side * sd * direction.step,), name), 0
+            ).astype(np.float32)
+            for side in (1, -1)
+        )
+        return above, below
+
+    (above, below), note = on_device(work, model, device)
+    return above, below, note
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from napari_normative.engine.infer import DeviceNote, versions
 from napari_normative.io.folders import whole_folder
 from napari_normative.io.nifti import write_volume
 from napari_normative.layers.spec import (
+    ATTRIBUTION,
     EFFECT,
     LayerSpec,
     LayerTuple,
@@ -88,7 +89,7 @@ class MadeVolume(Volume):
 
 def layer_of(made: MadeVolume) -> LayerSpec:
     """Return the layer of a volume that a model made; with the grey values of its scan."""
-    if made.role == EFFECT:
+    if made.role in {EFFECT, ATTRIBUTION}:
         return signed_spec(made, made.name, made.role, provenance=made.record)
     return spec_of(
         [made],

@@ -20,7 +20,7 @@ from napari_normative.core.applicability import HealthyRange
 from napari_normative.core.calibration import Calibration
 from napari_normative.core.card import ModelCard
 from napari_normative.core.condition import Value
-from napari_normative.core.latent import Direction
+from napari_normative.core.latent import Basis, Direction
 from napari_normative.engine import stored
 from napari_normative.engine.conditions import covariates_in
 from napari_normative.engine.detection import Detection
@@ -34,6 +34,7 @@ from napari_normative.volume import FloatArray, Volume
 if TYPE_CHECKING:
     from napari_normative.core.baselines import Network
     from napari_normative.engine.batch import Outcome
+    from napari_normative.engine.candidate_report import CandidateReport
     from napari_normative.engine.denoise import Denoised
     from napari_normative.engine.draws import Draws
     from napari_normative.engine.explore import Order
@@ -665,11 +666,47 @@ class NormativeModel:
             progress=progress, cancel=cancel,
         )  # fmt: skip
 
-    def directions(self, order: Order = "kl", *, device: str = "auto") -> tuple[Direction, ...]:
-        """Return the latent directions, the most used first; by KL or decoded variance."""
+    def explain(
+        self, detection: Detection, candidate: int = 1, *, directions: int = 5, device: str = "auto"
+    ) -> CandidateReport:
+        """Say why a place is a candidate: what was expected, which voxels and latents made it so.
+
+        Parameters
+        ----------
+        detection : Detection
+            By this model, from this session.
+        candidate : int
+            Its rank; 1 is the strongest.
+        directions : int
+            Latent directions to name.
+        device : str
+
+        Raises
+        ------
+        ExplanationError
+            ``WHY-001`` when there is no such candidate.
+
+        Examples
+        --------
+        >>> why = model.explain(detection, 1, device="cpu")
+        >>> shares = why.attribution.shares
+        >>> bool(abs(why.attribution.error) < 0.01 * abs(shares.total))
+        True
+        """
+        from napari_normative.engine.candidate_report import report_candidate
+
+        return report_candidate(self, detection, candidate, directions=directions, device=device)
+
+    def directions(
+        self, order: Order = "kl", *, basis: Basis = "latent", device: str = "auto"
+    ) -> tuple[Direction, ...]:
+        """Return the latent directions, the most used first; by KL or decoded variance.
+
+        With ``basis="principal"`` principal axes of what the cohort's latents decode to.
+        """
         from napari_normative.engine.explore import directions
 
-        return directions(self, order, device=device)
+        return directions(self, order, basis=basis, device=device)
 
     def effect(self, direction: Direction, *, device: str = "auto") -> MadeVolume:
         """Return decode(+2 SD) - decode(-2 SD) along a direction, about the cohort's mean."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_normative.core.card import RESEARCH_USE
-from napari_normative.core.latent import SAME, AggregatedPosterior
+from napari_normative.core.latent import AggregatedPosterior
 from napari_normative.core.probe import (
     OUTER,
     Features,
@@ -245,10 +245,8 @@ def scans_of_training_people(model: NormativeModel, seen: Sequence[MeasuredScan]
     """Return how many scans are of people whom the network was trained on."""
     if model.people is None:
         return 0
-    known = model.people.latents[~model.people.unseen]
-    if not len(known):
-        return 0
-    return sum(bool(model.posterior.apart(s.latent, known).min() < SAME) for s in seen)
+    latents = np.stack([s.latent for s in seen])
+    return int(model.people.trained_on(latents, model.posterior).sum())
 
 
 def _warnings(

@@ -70,6 +70,11 @@ class Labels:
     rare: dict[str, int]
 
 
+def has_value(cell: str) -> bool:
+    """Return whether a cell of a table says anything."""
+    return cell.strip().lower() not in _MISSING
+
+
 def labelled_scans(source: str | Path, column: str) -> tuple[list[LabelledScan], int]:
     """Return the scans that have a value, and how many have none.
 
@@ -100,7 +105,7 @@ def labelled_scans(source: str | Path, column: str) -> tuple[list[LabelledScan],
     scans = [
         LabelledScan(n, Path(path), subject, site, cell)
         for n, (path, subject, site, cell) in enumerate(listed, start=1)
-        if cell.lower() not in _MISSING
+        if has_value(cell)
     ]
     return scans, len(cells) - len(scans)
 

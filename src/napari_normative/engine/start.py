@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_normative.core.config import VAEConfig
-from napari_normative.core.effects import linear_effects
+from napari_normative.core.covariate_effects import linear_effects
 from napari_normative.engine.conditions import UNTOLD, codes_of, covariates_in, covariates_of
 from napari_normative.engine.prepared import PreparedCohort
 from napari_normative.engine.presets import Preset

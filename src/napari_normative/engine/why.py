@@ -59,13 +59,19 @@ def explain(
     ValueError
         When detection and model, or candidate and detection, do not belong together.
     """
-    space = detection.in_model
-    if space is None or detection.provenance["model"]["sha256"] != model.digest:
-        raise ValueError("explain needs a detection by this model, from this session")
+    space = require_together(model, detection)
     at = detection.threshold_z if threshold_z is None else threshold_z
     return explain_inside(
         model, space, candidate, at, directions=directions, neighbours=neighbours, device=device
     )
+
+
+def require_together(model: NormativeModel, detection: Detection) -> InModelSpace:
+    """Return a detection's maps on the model's grid; refuse one of another model, or of files."""
+    space = detection.in_model
+    if space is None or detection.provenance["model"]["sha256"] != model.digest:
+        raise ValueError("explain needs a detection by this model, from this session")
+    return space
 
 
 def explain_inside(
@@ -87,7 +93,7 @@ def explain_inside(
     """
     model = model.given(space.known)
     image, mask = space.prepared.image, space.prepared.mask
-    region = _region(model, space.z, candidate, threshold_z)
+    region = where_found(model, space.z, candidate, threshold_z)
     scoring, calibration = model.card.score, model.calibration
 
     def in_contrast(made: FloatArray) -> FloatArray:
@@ -118,8 +124,16 @@ def explain_inside(
     )
 
 
-def _region(model: NormativeModel, z: FloatArray, candidate: Candidate, threshold_z: float) -> Mask:
-    """Return the candidate's voxels on the model's grid, where it was found."""
+def where_found(
+    model: NormativeModel, z: FloatArray, candidate: Candidate, threshold_z: float
+) -> Mask:
+    """Return a candidate's voxels on the model's grid, shape (I, J, K), where it was found.
+
+    Raises
+    ------
+    ValueError
+        When the candidate is not one of these maps at this threshold.
+    """
     minimum_ml, spacing = model.card.score.minimum_ml, model.card.preprocess.spacing_mm
     labels, found = components(z, threshold_z, minimum_ml, spacing**3 / 1000)
     known = {component.label: (component.peak_z, component.mean_z) for component in found}

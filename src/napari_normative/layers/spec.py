@@ -45,10 +45,11 @@ SAMPLES, SAMPLE_MEAN, SAMPLE_SD, INTERPOLATION, EXPLORER, EFFECT = (
     "latent explorer",
     "effect of a direction",
 )
+ATTRIBUTION = "attribution"
 REVIEW_MOST = 200
 """More candidates than a scan of a review has; what readers add has numbers above."""
 SYNTHETIC_ROLES = frozenset({SAMPLES, SAMPLE_MEAN, SAMPLE_SD, INTERPOLATION, EXPLORER, EFFECT})
-SIGNED_ROLES = frozenset({RESIDUAL, LOCAL_VOLUME, ANOMALY_Z, EFFECT})
+SIGNED_ROLES = frozenset({RESIDUAL, LOCAL_VOLUME, ANOMALY_Z, EFFECT, ATTRIBUTION})
 
 
 @dataclass(frozen=True, eq=False)
