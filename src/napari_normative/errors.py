@@ -130,6 +130,12 @@ class ProbeError(NormativeError):
     consequence_default = "No probe was made."
 
 
+class SegmentationError(NormativeError):
+    """Candidates cannot be segmented, or nothing learnt from reviews (codes ``SEG-*``)."""
+
+    consequence_default = "Nothing was segmented."
+
+
 class ReviewError(NormativeError):
     """A review cannot be made, opened, written or combined (codes ``REV-*``)."""
 
