@@ -29,6 +29,7 @@ KINDS = {
     "SIM": {"SimulationError"},
     "EVA": {"EvaluationError"},
     "PRB": {"ProbeError"},
+    "SEG": {"SegmentationError"},
     "DCM": {"DicomError"},
     "DEV": {"DeviceError"},
     "OUT": {"OutputError"},

@@ -104,8 +104,8 @@ def segment(
             except Exception as error:  # noqa: BLE001 - one bad scan must not stop the others
                 printer.failure(error, path.name, scan=path.name)
             else:
-                facts = {"scan": path.name, "out": str(out / name), **made.record}
-                facts |= {**made.summary(), "table": made.table().to_dict("records")}
+                facts = {**made.record, **made.summary(), "scan": path.name}
+                facts |= {"out": str(out / name), "table": made.table().to_dict("records")}
                 lines = [
                     f"{path.name}: {len(made.kept)} of {len(made.candidates)} candidates kept, "
                     f"{made.volume_ml:.2f} ml -> {out / name}",

@@ -1,8 +1,9 @@
 """Candidates grown to the edges of the scan and of its z map by a random walker.
 
-At the threshold that keeps false candidates rare, only the core of a lesion is found. From each
-voxel around a core a walker sets out that crosses edges unwillingly, and the voxel belongs to
-the core if the walker more likely arrives there than at voxels which look healthy.
+At the threshold that keeps false candidates rare, a faint lesion shows no more than its core, and
+a strong one its halo too. From each voxel in and around a candidate a walker sets out that
+crosses edges unwillingly, and the voxel belongs to the lesion if the walker more likely arrives
+at voxels that surely do than at voxels which look healthy.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from scipy import ndimage
 from napari_normative.volume import FloatArray, Mask
 
 REACH_MM = 12.0
-"""How far beyond its core a candidate may grow."""
+"""How far beyond what was found a candidate may grow."""
 
 HEALTHY = 0.1
 """Share of the threshold below which z, in the direction of the candidate, looks healthy."""
+
+SURE = 0.3
+"""Share of a core's highest z (its 95th percentile) from which on a voxel is surely lesion."""
 
 STEEPNESS = 5.0
 """How fast a walker loses the will to cross an edge: ``exp(-STEEPNESS * difference**2)``."""
@@ -44,7 +48,7 @@ class Grown:
     Attributes
     ----------
     labels : int32 array, shape (I, J, K)
-        As those that were given, with more voxels.
+        As those that were given, with more voxels, or fewer.
     ways : dict of int to str
         By label: ``grown``; ``grown coarsely`` on every n-th voxel of a large box;
         ``as found`` where there was nothing to walk on.
@@ -67,8 +71,9 @@ def grow_candidates(
 ) -> Grown:
     """Grow candidates, the first first; none enters another or leaves the mask.
 
-    A voxel of a candidate stays one. No voxel farther than ``REACH_MM`` from its core is
-    entered, nor one whose z looks healthy. The same input gives the same result.
+    Voxels with a good share of a candidate's highest z stay. None farther than ``REACH_MM`` from
+    what was found is entered, nor one whose z looks healthy; where no edge is in the way, a
+    candidate grows by half the reach. The same input gives the same result.
 
     Parameters
     ----------
@@ -103,8 +108,11 @@ def grow_candidates(
         inside = grown[box]
         core, taken = inside == label, (inside > 0) & (inside != label)
         data = np.stack([z[box] * channels[0], residual[box] * channels[1]], axis=-1)
-        quiet = sign * z[box] < HEALTHY * threshold_z
-        region, ways[label] = _region(core, quiet | taken, mask[box], data, spacing)
+        signed = sign * z[box]
+        quiet = signed < HEALTHY * threshold_z
+        sure = core & (signed >= SURE * np.quantile(signed[core], 0.95))
+        region, ways[label] = _region(core, sure, quiet | taken, mask[box], data, spacing)
+        inside[core] = 0
         inside[region & ~taken] = label
     return Grown(grown, ways)
 
@@ -119,24 +127,29 @@ def _around(found: Box, spacing: NDArray[np.float64], shape: tuple[int, ...]) ->
 
 
 def _region(
-    core: Mask, other: Mask, mask: Mask, data: FloatArray, spacing: NDArray[np.float64]
+    core: Mask,
+    sure: Mask,
+    other: Mask,
+    mask: Mask,
+    data: FloatArray,
+    spacing: NDArray[np.float64],
 ) -> tuple[Mask, Way]:
     """Return the region of a core in its box; ``other`` is what it must not enter."""
     near = ndimage.distance_transform_edt(~core, sampling=spacing) <= REACH_MM
     seeds = np.where(other | ~near, 2, 0)
-    seeds[core] = 1
+    seeds[sure] = 1
     seeds[~mask] = -1
     step = int(np.ceil((core.size / MOST_VOXELS) ** (1 / 3)))
     if step == 1:
         region = _walk(seeds, data, spacing)
-        return (core, "as found") if region is None else (region | core, "grown")
+        return (core, "as found") if region is None else (region | sure, "grown")
     every = (slice(None, None, step),) * 3
     coarse = _walk(seeds[every], data[every], spacing * step)
     if coarse is None:
         return core, "as found"
     for axis, size in enumerate(core.shape):
         coarse = np.take(coarse, np.minimum(np.arange(size) // step, coarse.shape[axis] - 1), axis)
-    return core | (coarse & (seeds == 0)), "grown coarsely"
+    return sure | (coarse & (seeds == 0)), "grown coarsely"
 
 
 def _walk(seeds: NDArray[np.int_], data: FloatArray, spacing: NDArray[np.float64]) -> Mask | None:
@@ -159,7 +172,7 @@ def _walk(seeds: NDArray[np.int_], data: FloatArray, spacing: NDArray[np.float64
     arrived: Mask = (
         random_walker(
             data.astype(np.float64), seeds, beta=beta, mode="cg_j", tol=1e-4,
-            spacing=spacing / spacing.min(), channel_axis=-1, prob_tol=0.1,
+            spacing=spacing / spacing.min(), channel_axis=-1, prob_tol=np.inf,
         )
         == 1
     )  # fmt: skip

@@ -24,6 +24,7 @@ from napari_normative.volume import FloatArray
 if TYPE_CHECKING:
     from napari_normative.engine.model import NormativeModel
 
+SMALLEST_ML = 1e-3
 FORMAT: Literal["napari-normative-head/1"] = "napari-normative-head/1"
 
 _PARTS = ("mean", "scale", "coefficients", "intercept", "frequencies")
@@ -79,23 +80,23 @@ class HeadCard(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """A linear rule on features of voxels that tells what readers accept.
+    """A linear rule on features of voxels, and with the evidence one of candidates.
 
     Attributes
     ----------
     card : HeadCard
     rule : LinearRule
         Of a voxel: part of what was accepted, or not.
-    slope, offset : float
-        From the mean log odds of a candidate's voxels to those of its being accepted.
+    candidate : float array, shape (3,)
+        Log odds that a candidate is accepted: weight of the mean log odds of its voxels, weight of
+        the logarithm of its evidence, offset.
     digest : str
         SHA-256 of the content; empty until it has one.
     """
 
     card: HeadCard
     rule: LinearRule
-    slope: float
-    offset: float
+    candidate: NDArray[np.float64]
     digest: str = ""
 
     def log_odds(
@@ -133,18 +134,23 @@ class Head:
             )
         odds = self.log_odds(model, inside, device=device)
         minimum, spacing = model.card.score.minimum_ml, model.card.preprocess.spacing_mm
-        labels, _ = components(inside.z, detection.threshold_z, minimum, spacing**3 / 1000)
-        mean = np.array([odds[labels == c.label].mean() for c in detection.candidates])
-        return self.probabilities(mean)
+        labels, found = components(inside.z, detection.threshold_z, minimum, spacing**3 / 1000)
+        evidence = {component.label: component.evidence for component in found}
+        of = [c.label for c in detection.candidates]
+        mean = np.array([odds[labels == label].mean() for label in of], dtype=np.float64)
+        return self.probabilities(mean, np.array([evidence[label] for label in of]))
 
-    def probabilities(self, mean_log_odds: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Return the probability of being accepted from the mean log odds of a candidate."""
-        return np.asarray(1 / (1 + np.exp(-(self.slope * mean_log_odds + self.offset))))
+    def probabilities(
+        self, mean_log_odds: NDArray[np.float64], evidence: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return the probability of being accepted from a candidate's log odds and evidence."""
+        odds = np.column_stack([mean_log_odds, log_evidence(evidence)]) @ self.candidate[:2]
+        return np.asarray(1 / (1 + np.exp(-(odds + self.candidate[2]))))
 
     def packed(self) -> bytes:
         """Return the file's content."""
         tensors = {f"rule.{name}": getattr(self.rule, name) for name in _PARTS}
-        tensors["candidate"] = np.array([self.slope, self.offset])
+        tensors["candidate"] = self.candidate
         return pack(tensors, self.card.model_dump_json())
 
     def with_digest(self) -> Head:
@@ -191,12 +197,12 @@ def load_head(path: str | Path) -> Head:
         tensors, text, digest = unpack(file.read_bytes(), file.name)
         card = HeadCard.model_validate_json(text)
         parts = {name: tensors[f"rule.{name}"].astype(np.float64) for name in _PARTS}
-        slope, offset = (float(x) for x in tensors["candidate"])
+        candidate = tensors["candidate"].astype(np.float64)
         size = len(parts["mean"])
         wanted = {"mean": (size,), "scale": (size,), "coefficients": (2, size), "intercept": (2,)}
         bad = [name for name, shape in wanted.items() if parts[name].shape != shape]
         bad += [name for name, array in parts.items() if not np.isfinite(array).all()]
-        if bad or not np.isfinite([slope, offset]).all():
+        if bad or candidate.shape != (3,) or not np.isfinite(candidate).all():
             raise ValueError(f"the tensors {', '.join(bad)} do not fit")
     except (OSError, ModelFileError, ValidationError, ValueError, KeyError) as error:
         why = error.what if isinstance(error, ModelFileError) else str(error).splitlines()[0]
@@ -206,4 +212,9 @@ def load_head(path: str | Path) -> Head:
             "Pass a file that napari-normative review train-head wrote.",
             subject=file.name,
         ) from error
-    return Head(card, LinearRule(**parts, penalty=card.penalty), slope, offset, digest)
+    return Head(card, LinearRule(**parts, penalty=card.penalty), candidate, digest)
+
+
+def log_evidence(evidence: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the logarithm of evidence, finite where there is none."""
+    return np.log(evidence + SMALLEST_ML)

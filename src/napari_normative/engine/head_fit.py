@@ -23,7 +23,7 @@ from napari_normative.core.probe import (
     person_folds,
 )
 from napari_normative.core.reviewed import ReviewedScan, choose_voxels
-from napari_normative.engine.head import Head, HeadCard
+from napari_normative.engine.head import Head, HeadCard, log_evidence
 from napari_normative.engine.head_features import PLAIN, require_encoder, voxel_features
 from napari_normative.engine.infer import versions
 from napari_normative.engine.model import load_model
@@ -69,12 +69,12 @@ def fit_head(
     """Train a head on the frozen encoder's features of what readers accepted and rejected.
 
     Penalised logistic regression of voxels: those of accepted regions against those of rejected
-    ones and of the surroundings of accepted ones. What is said of a candidate is the mean over its
-    voxels, made a probability by Platt's two numbers on people out of fold. The card's
-    figures, from folds of whole people: AUROC of accepted against rejected regions for the head
-    (``candidate_auroc``), for a head without the encoder's features (``_plain``) and for the
-    evidence alone (``_evidence``); ``gain_over_evidence`` with a 95 % interval over people;
-    ``voxel_auroc`` beside ``voxel_auroc_z``.
+    ones and of the surroundings of accepted ones. A candidate's probability follows from the mean
+    over its voxels, out of fold, and from its evidence. The card's figures, from folds of whole
+    people: AUROC of accepted against rejected regions for the head (``candidate_auroc``), for a
+    head without the encoder's features (``_plain``) and for the evidence alone (``_evidence``);
+    ``gain_over_evidence`` with a 95 % interval over people; ``voxel_auroc`` beside
+    ``voxel_auroc_z``.
 
     Parameters
     ----------
@@ -186,8 +186,6 @@ def _fitted(
     model: NormativeModel, seen: Sequence[_Seen], refused: tuple[str, ...], seed: int
 ) -> Head:
     """Judge in folds of people, then train on all."""
-    from sklearn.linear_model import LogisticRegression
-
     names = sorted({one.person for one in seen})
     of = [names.index(one.person) for one in seen]
     features = np.concatenate([one.features for one in seen])
@@ -215,19 +213,17 @@ def _fitted(
     every = features.shape[1]
     voxel, mean = out_of_fold(every)
     _, plain = out_of_fold(PLAIN)
-    platt = LogisticRegression(C=100.0).fit(mean[:, None], accepted)
-    slope, offset = float(platt.coef_[0, 0]), float(platt.intercept_[0])
-    if slope <= 0:  # it contradicts itself on new people: it knows the frequency, no more
-        slope, offset = 0.0, float(np.log(accepted.mean() / (1 - accepted.mean())))
+    together = _stacked(mean, evidence, accepted, owner, seed)
+    without = _stacked(plain, evidence, accepted, owner, seed)
     rule = fit_rule(features, target, choose_penalty(features, target, seed))
 
     def area(score: Numbers, truth: NDArray[np.bool_]) -> float:
         return auroc(score[~truth], score[truth])
 
-    gain, low, high = _gain(mean, evidence, accepted, owner, seed)
+    gain, low, high = _gain(together, evidence, accepted, owner, seed)
     figures = {
-        "candidate_auroc": area(mean, accepted),
-        "candidate_auroc_plain": area(plain, accepted),
+        "candidate_auroc": area(together, accepted),
+        "candidate_auroc_plain": area(without, accepted),
         "candidate_auroc_evidence": area(evidence, accepted),
         "gain_over_evidence": gain,
         "gain_over_evidence_low": low,
@@ -248,7 +244,38 @@ def _fitted(
         created_utc=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         software=f"napari-normative {versions()['napari-normative']}",
     )
-    return Head(card, rule, slope, offset).with_digest()
+    return Head(card, rule, _candidate_rule(mean, evidence, accepted)).with_digest()
+
+
+def _candidate_rule(mean: Numbers, evidence: Numbers, accepted: NDArray[np.bool_]) -> Numbers:
+    """Return weights of log odds and log evidence, and offset, of being accepted.
+
+    Log odds of people out of fold that speak against what was accepted get no weight.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    known = np.column_stack([mean, log_evidence(evidence)])
+    fitted = LogisticRegression().fit(known, accepted)
+    if fitted.coef_[0, 0] < 0:
+        fitted = LogisticRegression().fit(known * (0, 1), accepted)
+    return np.append(fitted.coef_[0], fitted.intercept_)
+
+
+def _stacked(
+    mean: Numbers, evidence: Numbers, accepted: NDArray[np.bool_], owner: NDArray[np.intp],
+    seed: int,
+) -> Numbers:  # fmt: skip
+    """Return the log odds of each region by a candidate rule of other people."""
+    target = Target("category", accepted.astype(np.float64), owner, ("rejected", "accepted"))
+    folds, out = person_folds(target, OUTER, seed), np.zeros(len(accepted))
+    for fold in range(OUTER):
+        train, test = folds != fold, folds == fold
+        if len(np.unique(accepted[train])) < 2:
+            continue
+        rule = _candidate_rule(mean[train], evidence[train], accepted[train])
+        known = np.column_stack([mean[test], log_evidence(evidence[test])])
+        out[test] = known @ rule[:2] + rule[2]
+    return out
 
 
 def _odds(rule: LinearRule, features: Numbers) -> Numbers:

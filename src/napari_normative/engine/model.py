@@ -255,8 +255,8 @@ class NormativeModel:
         Examples
         --------
         >>> made = model.segment(detection, fdr=0.2)
-        >>> made.kept[0].volume_ml > made.kept[0].core_ml
-        True
+        >>> made.kept[0].way, made.kept[0].q <= 0.2
+        ('grown', True)
         """
         from napari_normative.engine.segmentation import require_rule, segment
 

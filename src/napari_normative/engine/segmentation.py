@@ -52,7 +52,7 @@ class Segmented:
         That of the candidate.
     rank, sign : int
         1 is the strongest; +1 brighter than expected, -1 darker.
-    volume_ml, core_ml : float
+    volume_ml, found_ml : float
         Grown, and as it was found at the threshold.
     mean_z, peak_z : float
         Signed; of the grown region.
@@ -78,7 +78,7 @@ class Segmented:
     rank: int
     sign: int
     volume_ml: float
-    core_ml: float
+    found_ml: float
     mean_z: float
     peak_z: float
     centroid_mm: tuple[float, float, float]
@@ -94,8 +94,8 @@ class Segmented:
         """Return it in one line for people."""
         likely = "" if self.head is None else f", head {self.head:.2f}"
         return (
-            f"{self.label}: {self.place}, {self.volume_ml:.2f} ml ({self.core_ml:.2f} before "
-            f"growing), peak z {self.peak_z:+.1f}; a healthy scan has {self.expected_false:.2g} "
+            f"{self.label}: {self.place}, {self.volume_ml:.2f} ml ({self.found_ml:.2f} as "
+            f"found), peak z {self.peak_z:+.1f}; a healthy scan has {self.expected_false:.2g} "
             f"as strong, q {self.q:.2g}{likely}"
         )
 
@@ -304,7 +304,7 @@ def _measured(
     peak = float(z[np.abs(z).argmax()])
     return Segmented(
         label=found.label, id=found.id, rank=found.rank, sign=found.sign, volume_ml=ml,
-        core_ml=found.volume_mm3 / 1000, mean_z=float(z.mean()), peak_z=peak,
+        found_ml=found.volume_mm3 / 1000, mean_z=float(z.mean()), peak_z=peak,
         centroid_mm=centroid, place=detection.place_of(found), p=found.p,
         expected_false=false[0], q=false[1], head=likely, kept=way is not None, way=way or "",
     )  # fmt: skip
