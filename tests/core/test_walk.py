@@ -112,7 +112,7 @@ def test_the_halo_of_a_strong_lesion_is_given_back():
     core = (np.abs(z) > THRESHOLD).astype(np.int32)
     assert dice(core > 0, truth) < 0.65
     made = grown(core, z, -truth.astype(np.float32))
-    assert dice(made.labels > 0, truth) > 0.95
+    assert dice(made.labels > 0, truth) > dice(core > 0, truth) + 0.15
 
 
 def test_a_large_box_is_walked_on_every_second_voxel_and_says_so(monkeypatch):
