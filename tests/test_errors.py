@@ -30,6 +30,7 @@ KINDS = {
     "EVA": {"EvaluationError"},
     "PRB": {"ProbeError"},
     "WHY": {"ExplanationError"},
+    "SEG": {"SegmentationError"},
     "DCM": {"DicomError"},
     "DEV": {"DeviceError"},
     "OUT": {"OutputError"},

@@ -28,6 +28,7 @@ _PUBLIC = {
     "Draws": "napari_normative.engine.draws",
     "Encoding": "napari_normative.engine.encoding",
     "Evaluation": "napari_normative.engine.evaluation",
+    "Head": "napari_normative.engine.head",
     "Inpainted": "napari_normative.engine.inpaint",
     "MadeVolume": "napari_normative.engine.made",
     "ModelCard": "napari_normative.core.card",
@@ -37,6 +38,7 @@ _PUBLIC = {
     "Prediction": "napari_normative.engine.prediction",
     "Probe": "napari_normative.engine.probe_file",
     "ProbeResult": "napari_normative.engine.probe_result",
+    "Segmentation": "napari_normative.engine.segmentation",
     "ScriptedSession": "napari_normative.plugin.scripting.session",
     "SyntheticSet": "napari_normative.engine.synthetic",
     "StoredReconstruction": "napari_normative.engine.large",
@@ -44,15 +46,18 @@ _PUBLIC = {
     "available_models": "napari_normative.engine.model",
     "evaluate": "napari_normative.engine.evaluate",
     "fit": "napari_normative.engine.train",
+    "fit_head": "napari_normative.engine.head_fit",
     "fit_probe": "napari_normative.engine.probe",
     "describe_directions": "napari_normative.engine.traversal",
     "CandidateReport": "napari_normative.engine.candidate_report",
     "DirectionsReport": "napari_normative.engine.traversal",
+    "load_head": "napari_normative.engine.head",
     "load_model": "napari_normative.engine.model",
     "load_probe": "napari_normative.engine.probe_file",
     "make_sample": "napari_normative.io.samples",
     "open_review": "napari_normative.review.book",
     "read_volume": "napari_normative.io.nifti",
+    "reviewed_scans": "napari_normative.review.reviewed",
     "sample_truth": "napari_normative.io.samples",
     "show": "napari_normative.plugin.show",
     "open_session": "napari_normative.plugin.scripting.opening",
@@ -70,6 +75,7 @@ __all__ = [
     "Draws",
     "Encoding",
     "Evaluation",
+    "Head",
     "Inpainted",
     "MadeVolume",
     "ModelCard",
@@ -80,6 +86,7 @@ __all__ = [
     "Probe",
     "ProbeResult",
     "ScriptedSession",
+    "Segmentation",
     "StoredReconstruction",
     "SyntheticSet",
     "Volume",
@@ -88,13 +95,16 @@ __all__ = [
     "describe_directions",
     "evaluate",
     "fit",
+    "fit_head",
     "fit_probe",
+    "load_head",
     "load_model",
     "load_probe",
     "make_sample",
     "open_review",
     "open_session",
     "read_volume",
+    "reviewed_scans",
     "sample_truth",
     "show",
     "write_volume",
@@ -111,6 +121,8 @@ if TYPE_CHECKING:
     from napari_normative.engine.encoding import Encoding
     from napari_normative.engine.evaluate import evaluate
     from napari_normative.engine.evaluation import Evaluation
+    from napari_normative.engine.head import Head, load_head
+    from napari_normative.engine.head_fit import fit_head
     from napari_normative.engine.inpaint import Inpainted
     from napari_normative.engine.large import StoredReconstruction
     from napari_normative.engine.made import MadeVolume
@@ -119,6 +131,7 @@ if TYPE_CHECKING:
     from napari_normative.engine.probe import fit_probe
     from napari_normative.engine.probe_file import Probe, load_probe
     from napari_normative.engine.probe_result import ProbeResult
+    from napari_normative.engine.segmentation import Segmentation
     from napari_normative.engine.synthetic import SyntheticSet
     from napari_normative.engine.train import fit
     from napari_normative.engine.traversal import DirectionsReport, describe_directions
@@ -129,6 +142,7 @@ if TYPE_CHECKING:
     from napari_normative.plugin.scripting.session import ScriptedSession
     from napari_normative.plugin.show import show
     from napari_normative.review.book import Book, open_review
+    from napari_normative.review.reviewed import reviewed_scans
     from napari_normative.volume import Volume
 
 

@@ -136,6 +136,12 @@ class ExplanationError(NormativeError):
     consequence_default = "Nothing was explained."
 
 
+class SegmentationError(NormativeError):
+    """Candidates cannot be segmented, or nothing learnt from reviews (codes ``SEG-*``)."""
+
+    consequence_default = "Nothing was segmented."
+
+
 class ReviewError(NormativeError):
     """A review cannot be made, opened, written or combined (codes ``REV-*``)."""
 

@@ -26,6 +26,7 @@ from napari_normative.cli.probe import predict, probe
 from napari_normative.cli.program import program
 from napari_normative.cli.reconstruct import reconstruct
 from napari_normative.cli.review import app as review
+from napari_normative.cli.segment import segment
 from napari_normative.cli.train import train
 
 app = program()
@@ -33,6 +34,7 @@ app = program()
 SCANS, MODELS, THIS = "Scans", "Models", "This program"
 
 app.command(rich_help_panel=SCANS)(detect)
+app.command(rich_help_panel=SCANS)(segment)
 app.command(rich_help_panel=SCANS)(cohort)
 app.command(rich_help_panel=SCANS)(reconstruct)
 app.command(rich_help_panel=SCANS)(encode)

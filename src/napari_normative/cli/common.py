@@ -33,6 +33,9 @@ ScansArgument = Annotated[
         metavar="SCAN...",
     ),
 ]
+ReviewsArgument = Annotated[
+    list[Path], typer.Argument(help="Review files, or folders of them.", metavar="REVIEW...")
+]
 NullOption = Annotated[
     bool,
     typer.Option("--null", "-0", help="Paths on standard input end with NUL (find -print0)."),

@@ -14,11 +14,13 @@ from napari_normative.cli.common import (
     ModelOption,
     Printer,
     QuietOption,
+    ReviewsArgument,
     SeedOption,
     VolumeOption,
     guarded,
 )
 from napari_normative.cli.terminal import Bar
+from napari_normative.cli.train_head import train_head
 from napari_normative.errors import NormativeError
 
 app = typer.Typer(
@@ -26,9 +28,8 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-ReviewsArgument = Annotated[
-    list[Path], typer.Argument(help="Review files, or folders of them.", metavar="REVIEW...")
-]
+app.command(name="train-head")(train_head)
+
 ReviewArgument = Annotated[Path, typer.Argument(help="A review file.", metavar="REVIEW")]
 
 

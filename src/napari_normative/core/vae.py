@@ -152,6 +152,16 @@ class Encoder(nn.Module):
         out: Tensor = self.layers(h if self.place is None else self.place(h, origin))
         return out
 
+    def levels(self, x: Tensor) -> list[Tensor]:
+        """Return what comes out of each residual block, the finest grid first."""
+        h = fold(x, self.stem)
+        h, found = h if self.place is None else self.place(h, None), []
+        for layer in self.layers:
+            h = layer(h)
+            if isinstance(layer, ResidualBlock):
+                found.append(h)
+        return found
+
 
 class Decoder(nn.Module):
     """Features on the coarsest grid to volumes; starts as zero everywhere."""
@@ -254,8 +264,7 @@ class VAE(nn.Module):
         if self.config.latent == "spatial":
             mean, log_variance = self.to_latent(self.encoder(x, origin)).chunk(2, dim=1)
             return Latent(mean, log_variance.clamp(*LOG_VARIANCE_RANGE))
-        # 0 is outside the scan's foreground: nothing is known there, so no deviation either.
-        centred = (x - self.expected()) * (x != 0).any(1, keepdim=True)
+        centred = self._centred(x)
         features = self.squeeze(self.encoder(centred)).flatten(1)
         found = self.to_latent(features)
         if self.condition is not None:
@@ -265,6 +274,14 @@ class VAE(nn.Module):
             mean = mean + self.linear.encode(centred)
             log_variance = log_variance + self.linear.prior_log_variance()
         return Latent(mean, log_variance.clamp(*LOG_VARIANCE_RANGE))
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """Return the encoder's features of whole volumes, (N, C, i, j, k) each, finest first."""
+        return self.encoder.levels(x if self.config.latent == "spatial" else self._centred(x))
+
+    def _centred(self, x: Tensor) -> Tensor:
+        # 0 is outside the scan's foreground: nothing is known there, so no deviation either.
+        return (x - self.expected()) * (x != 0).any(1, keepdim=True)
 
     def decode(
         self, z: Tensor, local: Tensor | None = None, origin: Tensor | None = None

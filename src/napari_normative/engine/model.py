@@ -39,9 +39,11 @@ if TYPE_CHECKING:
     from napari_normative.engine.draws import Draws
     from napari_normative.engine.explore import Order
     from napari_normative.engine.export import Format
+    from napari_normative.engine.head import Head
     from napari_normative.engine.inpaint import Inpainted
     from napari_normative.engine.large import StoredReconstruction
     from napari_normative.engine.neighbours import Neighbour
+    from napari_normative.engine.segmentation import Segmentation
     from napari_normative.engine.synthetic import SyntheticSet
     from napari_normative.io.transforms import Trust
 
@@ -265,6 +267,62 @@ class NormativeModel:
         from napari_normative.engine.batch import detect_scans, named
 
         return detect_scans(self, named(scans), None if out is None else Path(out), **options)
+
+    def segment(
+        self,
+        scan: ScanLike | Detection,
+        *,
+        rate: float | None = None,
+        fdr: float | None = None,
+        head: Head | None = None,
+        mask: ScanLike | None = None,
+        volume: int | None = None,
+        device: str = "auto",
+        force: bool = False,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Segmentation:
+        """Grow the candidates of a scan to their edges; keep those that are unlikely to be false.
+
+        A random walker on the z map and the residual of the scan, on its own grid. All
+        candidates have p, the number of false ones to be expected and q, whether kept or not.
+
+        Parameters
+        ----------
+        scan : scan or Detection
+            As for :meth:`detect`, or what that returned.
+        rate : float, optional
+            Keep candidates that are so strong that healthy scans have at most this many, on
+            average; all of the model's candidates unless given.
+        fdr : float, optional
+            Keep candidates with q up to this (Benjamini-Hochberg within the scan).
+        head : Head, optional
+            Keep what it holds for likelier accepted than rejected.
+        mask, volume, device, force, progress, cancel
+            As for :meth:`detect`.
+
+        Raises
+        ------
+        SegmentationError
+            ``SEG-001`` when the model knows too few people for the rate or the fdr.
+        NormativeError
+            As for :meth:`detect`.
+
+        Examples
+        --------
+        >>> made = model.segment(detection, fdr=0.2)
+        >>> made.kept[0].way, made.kept[0].q <= 0.2
+        ('grown', True)
+        """
+        from napari_normative.engine.segmentation import require_rule, segment
+
+        require_rule(self.calibration, rate, fdr)  # before minutes are spent
+        if not isinstance(scan, Detection):
+            scan = self.detect(
+                scan, mask=mask, volume=volume, device=device, force=force, progress=progress,
+                cancel=cancel,
+            )  # fmt: skip
+        return segment(self, scan, rate=rate, fdr=fdr, head=head, device=device)
 
     def reconstruct(self, scan: ScanLike, *, device: str = "auto") -> MadeVolume:
         """Return the pseudo-healthy reconstruction on the scan's grid, in its units.
