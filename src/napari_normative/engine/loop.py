@@ -109,10 +109,11 @@ class Trainee(pl.LightningModule):
         self.rate = self.preset.rate * self.rate_factor * schedule(progress)
         for group in self._adam.param_groups:
             group["lr"] = self.rate
-        latent = self.network.encode(seen, batch.origins)
+        guide = self.network.interpolated(batch.anatomies)
+        latent = self.network.encode_windows(seen, batch.origins, guide)
         latent = Latent(latent.mean.float(), latent.log_variance.float())
         z = latent.mean + batch.chance.latent * torch.exp(0.5 * latent.log_variance)
-        out = self.network.decode(z, origin=batch.origins).float()
+        out = self.network.decode_windows(z, batch.origins, guide).float()
         terms = evaluate(
             target, out, latent, mask, self.preset.objective, progress, self.network.log_sigma,
             self.ranks.total,
@@ -223,11 +224,12 @@ class Trainee(pl.LightningModule):
 
     def _trained_by(self) -> dict[str, object]:
         """Return the preset without the choices that come after training, and without windows
-        where there are none, as in checkpoints of earlier versions.
+        and levels where there are none, as in checkpoints of earlier versions.
         """
         later = {"score", "local_edge", "local_size"}
         whole = {"window", "overlap"} if self.preset.window is None else set()
-        return self.preset.model_dump(mode="json", exclude=later | whole)
+        alone = {"anatomy"} if self.preset.anatomy is None else set()
+        return self.preset.model_dump(mode="json", exclude=later | whole | alone)
 
     def _copies(self) -> tuple[tuple[str, VAE], ...]:
         return ("network.", self.network), ("average.", self.average)
@@ -262,14 +264,16 @@ class Trainee(pl.LightningModule):
         config = self.average.config
         start = [(n - w) // 2 // config.stride * config.stride
                  for n, w in zip(config.shape, config.seen, strict=True)]  # fmt: skip
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            above = [self.average.overview(image[None]) for image in images]
         for axis, (first, size) in enumerate(zip(start, config.seen, strict=True), start=2):
             images, masks = images.narrow(axis, first, size), masks.narrow(axis, first, size)
         origin = images.new_tensor([start])
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             made = [
-                self.average.reconstruct_windows(image[None], origin)
+                self.average.reconstruct_windows(image[None], origin, known)
                 if config.window else self.average.reconstruct(image[None])
-                for image in images
+                for image, known in zip(images, above, strict=True)
             ]  # fmt: skip
         return images, masks, torch.cat(made)
 

@@ -26,8 +26,13 @@ LEAST_FOREGROUND = 0.08
 """Share of a block that must be foreground for it to carry local latents."""
 
 
-def architecture(preset: Preset, prepared: PreparedCohort) -> VAEConfig:
-    """Return the network's configuration for a cohort: no more directions than it spans."""
+def architecture(
+    preset: Preset, prepared: PreparedCohort, anatomy: VAEConfig | None = None
+) -> VAEConfig:
+    """Return the network's configuration for a cohort: no more directions than it spans.
+
+    ``anatomy`` is the level above the windows, where the preset has one.
+    """
     factor = preset.linear_factor if preset.latent == "dense" else 0
     size = preset.latent_size
     voxels = 0
@@ -51,6 +56,7 @@ def architecture(preset: Preset, prepared: PreparedCohort) -> VAEConfig:
         local_mirrored=preset.augment.flip,
         window=preset.window,
         overlap=preset.overlap,
+        anatomy=anatomy,
     )
 
 
