@@ -151,9 +151,7 @@ def windowed(config: NetworkConfig, spacing_mm: float) -> str:
         return ""
     window = " × ".join(f"{n * spacing_mm:g}" for n in config.window)
     block = config.anatomy_factor * spacing_mm
-    return (
-        HIERARCHICAL.format(block=block, window=window) if block else WINDOWED.format(window=window)
-    )
+    return (HIERARCHICAL if block else WINDOWED).format(window=window, block=block)
 
 
 def _applied(
