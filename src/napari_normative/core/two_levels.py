@@ -1,9 +1,9 @@
 """The hierarchical form of the VAE: the anatomy of the whole, and below it windows.
 
 The upper level is a dense VAE of the whole volume in blocks of voxels. What it reconstructs,
-brought back to voxels, guides the lower level, the patch form: windows are encoded and decoded
-beside it, and what they decode to is added to it. So a window says only what the anatomy
-leaves of it.
+brought back to voxels and with the detail of the mean image, guides the lower level, the patch
+form: windows are encoded and decoded beside it, and what they decode to is added to it. So a window
+says only what anatomy and average leave of it.
 
 The model's latents are those of the upper level, and all that works with a latent vector of a
 scan works with them; the latents of the windows stay at 0, their prior's mean, unless given.
@@ -54,6 +54,11 @@ class TwoLevelVAE(VAE):
     ----------
     config : VAEConfig
         With an anatomy level.
+
+    Attributes
+    ----------
+    mean_image : Tensor, shape (1, I, J, K)
+        Not among the weights: a model file holds it as the template, and large ones once.
     """
 
     def __init__(self, config: VAEConfig) -> None:
@@ -66,8 +71,16 @@ class TwoLevelVAE(VAE):
         self.encoder = Encoder(config.model_copy(update={"channels": 2}))
         self.cells_per_latent = (config.stride // self.factor) ** 3
         self.decoder = Decoder(config, config.latent_size + self.cells_per_latent)
+        self.mean_blocks: Tensor
+        self.register_buffer("mean_image", torch.zeros(1, 1, 1, 1), persistent=False)
+        self.register_buffer("mean_blocks", torch.zeros(1, 1, 1, 1, 1), persistent=False)
 
-    def stand_below(self, anatomy: VAE) -> None:
+    def take_mean(self, image: Tensor) -> None:
+        """Take on the mean image (I, J, K), 0 outside the foreground; memory is shared."""
+        self.mean_image = image[None]
+        self.mean_blocks = block_means(image[None, None], self.factor)
+
+    def take_anatomy(self, anatomy: VAE) -> None:
         """Take on a trained anatomy level, which learns no more."""
         self.anatomy.load_state_dict(anatomy.state_dict())
         self.anatomy.requires_grad_(False)
@@ -105,13 +118,8 @@ class TwoLevelVAE(VAE):
             windows = z.new_zeros(1, 1, self.config.latent_size, *cells)
             windows = windows.expand(len(z), len(places), -1, -1, -1, -1)
         out = z.new_zeros(len(z), 1, *self.config.shape)
-        usual = self.anatomy.mean_image
         for number, start in enumerate(places):
-            i, j, k = (
-                slice(s // self.factor, -(-(s + w) // self.factor))
-                for s, w in zip(start, places.window, strict=True)
-            )
-            if usual[:, i, j, k].any():
+            if self.mean_image[(..., *places.box(start))].any():
                 origin = z.new_tensor(start).expand(len(z), 3)
                 weight = torch.from_numpy(places.weight(start)).to(z)
                 guide = self.guide(above, origin)
@@ -149,21 +157,35 @@ class TwoLevelVAE(VAE):
         """Return windows (N, 1, *window) of overviews (N or 1, 1, ...) at ``origin`` (N, 3)."""
         if above is None:
             raise ValueError(NO_OVERVIEW)
-        padded = F.pad(above, [MARGIN] * 6, mode="replicate")
-        parts = []
+        return self.guide_of(self._cells(above, origin), origin)
+
+    def guide_of(self, cells: Tensor | None, origin: Tensor) -> Tensor:
+        """Return windows at ``origin`` of overviews cut to them, (N, i + 2, j + 2, k + 2).
+
+        The overview is interpolated, and what blocks lose of the mean image added.
+        """
+        if cells is None:
+            raise ValueError(NO_OVERVIEW)
+        usual = []
+        for start in origin.round().long().tolist():
+            part = self.mean_image
+            for axis, (first, size) in enumerate(zip(start, self.config.seen, strict=True), 1):
+                part = part.narrow(axis, first, size)
+            usual.append(part)
+        # Interpolation is linear: one of the difference stands for two.
+        away = cells.float() - self._cells(self.mean_blocks, origin)
+        cut = slice(MARGIN * self.factor, -MARGIN * self.factor)
+        return torch.stack(usual) + upsample(away[:, None], self.factor)[:, :, cut, cut, cut]
+
+    def _cells(self, above: Tensor, origin: Tensor) -> Tensor:
+        """Cut overviews (N or 1, 1, i, j, k) to windows and a margin: (N, i + 2, j + 2, k + 2)."""
+        padded, parts = F.pad(above, [MARGIN] * 6, mode="replicate"), []
         for number, start in enumerate((origin / self.factor).round().long().tolist()):
             part = padded[number % len(above)]
             for axis, (first, size) in enumerate(zip(start, self.config.seen, strict=True), 1):
                 part = part.narrow(axis, first, size // self.factor + 2 * MARGIN)
             parts.append(part)
-        return self.interpolated(torch.cat(parts))
-
-    def interpolated(self, cells: Tensor | None) -> Tensor:
-        """Return the voxels of blocks (N, i + 2, j + 2, k + 2), those at the faces left out."""
-        if cells is None:
-            raise ValueError(NO_OVERVIEW)
-        cut = slice(MARGIN * self.factor, -MARGIN * self.factor)
-        return upsample(cells[:, None].float(), self.factor)[:, :, cut, cut, cut]
+        return torch.cat(parts)
 
     def encode_windows(self, x: Tensor, origin: Tensor, guide: Tensor | None = None) -> Latent:
         """Windows (N, 1, *window) beside their guide to Gaussians over latents."""

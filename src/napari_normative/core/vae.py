@@ -241,12 +241,12 @@ class VAE(nn.Module):
         """Latents of windows to windows (N, C, *window); arguments as :meth:`encode_windows`."""
         return self.decode(z, origin=origin)
 
-    def interpolated(self, cells: Tensor | None) -> Tensor | None:
-        """Return the voxels of a window of an overview, or None where there is none."""
+    def guide(self, above: Tensor | None, origin: Tensor) -> Tensor | None:
+        """Return what an :meth:`overview` says of windows, or None where there is none."""
         return None
 
-    def guide(self, above: Tensor | None, origin: Tensor) -> Tensor | None:
-        """Return windows of an :meth:`overview`, or None where there is none."""
+    def guide_of(self, cells: Tensor | None, origin: Tensor) -> Tensor | None:
+        """Return the same from an overview that is cut to the windows."""
         return None
 
     def reconstruct_windows(self, x: Tensor, origin: Tensor, above: Tensor | None = None) -> Tensor:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,13 +31,12 @@ from napari_normative.engine.infer import DeviceNote, on_device
 from napari_normative.engine.made import record_of
 from napari_normative.engine.scan_in_space import ScanInSpace
 from napari_normative.engine.scans import ScanLike, as_volume
+from napari_normative.engine.stored_reconstruction import FILES, MARKER, StoredReconstruction
 from napari_normative.io.folders import whole_folder
 from napari_normative.io.streamed import Mapped, PlaneWriter, StreamedScan, on_disk, opened
 from napari_normative.io.tables import json_bytes
 from napari_normative.io.transforms import Trust
-from napari_normative.layers.looks import SIGNED
-from napari_normative.layers.spec import RECONSTRUCTION, RESIDUAL, LayerTuple, origin_of, spec_of
-from napari_normative.volume import FloatArray, Volume
+from napari_normative.volume import FloatArray
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,7 +44,6 @@ if TYPE_CHECKING:
     from napari_normative.core.baselines import Network
     from napari_normative.engine.model import Cancel, NormativeModel, Progress
 
-MARKER = "reconstruction.json"
 STEPS = {"read": 0.05, "align": 0.1, "reconstruct": 0.85, "restore": 1.0}
 PIECE = 16
 """Planes that are brought to the model's space at a time: resampling holds several copies."""
@@ -56,53 +53,6 @@ OVERVIEW_SHARE = 0.15
 """Of the reconstruction's progress: the pass that brings a scan to blocks."""
 SAMPLED = 8
 """Of the residual every so manieth voxel along two axes decides the limits it is shown with."""
-
-
-@dataclass(frozen=True, eq=False)
-class StoredReconstruction:
-    """A pseudo-healthy reconstruction and its residual, on disk.
-
-    Attributes
-    ----------
-    folder : Path
-        Holds ``reconstruction.nii``, ``residual.nii`` and ``reconstruction.json``.
-    reconstruction, residual : Volume
-        On the scan's grid, in its units; 0 outside the foreground. Their values are memory maps.
-    record : dict
-        What made them, JSON-ready.
-    """
-
-    folder: Path
-    reconstruction: Volume
-    residual: Volume
-    record: dict[str, Any]
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What a reader of the results must know."""
-        return tuple(self.record["warnings"])
-
-    def to_layers(self) -> list[LayerTuple]:
-        """Return the layer data tuples that napari takes; what is not looked at stays on disk.
-
-        A tilted scan is the exception: it is resampled for the display, in memory.
-        """
-        name, limits = self.reconstruction.source.name, self.record["shown_between"]
-        common: dict[str, Any] = {
-            "origin": origin_of(self.reconstruction), "provenance": self.record,
-        }  # fmt: skip
-        bound = limits["residual"]
-        layers = (
-            spec_of(
-                [self.reconstruction], f"{name} · reconstruction", RECONSTRUCTION,
-                colormap="gray", contrast_limits=tuple(limits["scan"]), **common,
-            ),
-            spec_of(
-                [self.residual], f"{name} · residual", RESIDUAL, colormap=SIGNED,
-                contrast_limits=(-bound, bound), blending="translucent_no_depth", **common,
-            ),
-        )  # fmt: skip
-        return [layer.as_tuple() for layer in layers]
 
 
 def reconstruct_to(
@@ -164,12 +114,8 @@ def reconstruct_to(
         (fresh / MARKER).write_bytes(json_bytes(record))
         grid = source.grid
         clock.finish()
-    return StoredReconstruction(
-        folder,
-        on_disk(folder / "reconstruction.nii", grid),
-        on_disk(folder / "residual.nii", grid),
-        record,
-    )
+    made, left = (on_disk(folder / name, grid) for name in FILES)
+    return StoredReconstruction(folder, made, left, record)
 
 
 def _walk_model(
@@ -319,8 +265,8 @@ def _walk_scan(space: ScanInSpace, scratch: Path, out: Path, clock: Clock) -> fl
     inside = Mapped(scratch / "inside", np.dtype(np.uint8), shape)
     sampled = []
     with (
-        (out / "reconstruction.nii").open("wb") as first,
-        (out / "residual.nii").open("wb") as second,
+        (out / FILES[0]).open("wb") as first,
+        (out / FILES[1]).open("wb") as second,
     ):
         reconstruction, residual = PlaneWriter(first, scan.grid), PlaneWriter(second, scan.grid)
         for box in scan.slabs():

@@ -109,7 +109,7 @@ class Trainee(pl.LightningModule):
         self.rate = self.preset.rate * self.rate_factor * schedule(progress)
         for group in self._adam.param_groups:
             group["lr"] = self.rate
-        guide = self.network.interpolated(batch.anatomies)
+        guide = self.network.guide_of(batch.anatomies, batch.origins)
         latent = self.network.encode_windows(seen, batch.origins, guide)
         latent = Latent(latent.mean.float(), latent.log_variance.float())
         z = latent.mean + batch.chance.latent * torch.exp(0.5 * latent.log_variance)

@@ -133,7 +133,10 @@ def optimise(
         torch.manual_seed(seed)
         network = vae(architecture(preset, prepared, None if anatomy is None else anatomy.config))
     if isinstance(network, TwoLevelVAE) and anatomy is not None:
-        network.stand_below(anatomy)
+        network.take_anatomy(anatomy)
+        # As a model file will hold it.
+        mean = prepared.template.image.astype(np.float16).astype(np.float32)
+        network.take_mean(torch.from_numpy(mean))
     if ranks.first:
         start_from_components(network, prepared, flip=preset.augment.flip)
     ranks.take_on(network.state_dict().values())
