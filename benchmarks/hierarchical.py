@@ -99,9 +99,9 @@ def reconstruction_by(
 
 def trained(row: str, cohort: PreparedCohort, work: Path, steps: int) -> vae.VAE:
     """Return a network of windows after training; what was trained before is taken up."""
-    changes: dict[str, object] = {"steps": steps}
+    preset = PRESETS[PRESET].model_copy(update={"steps": steps})
     if row != "hierarchical":
-        changes["anatomy"] = None
+        preset = preset.model_copy(update={"anatomy": None})
     place = vae.Place
     if row == "nowhere":
         vae.Place = Nowhere  # type: ignore[misc]
@@ -109,7 +109,7 @@ def trained(row: str, cohort: PreparedCohort, work: Path, steps: int) -> vae.VAE
         how = How("cpu", "auto", None, True, False, work / row, Ranks())
         how.folder.mkdir(parents=True, exist_ok=True)
         return optimise(
-            cohort, PRESETS[PRESET].changed(changes), how, 0,
+            cohort, preset, how, 0,
             report=lambda point, done, left: None, cancel=lambda: False,
         ).network  # fmt: skip
     finally:
