@@ -126,21 +126,25 @@ def by_the_guide(network: TwoLevelVAE, x: Tensor) -> Tensor:
     return out
 
 
-def measured(row: str, cohort: PreparedCohort, reconstruct: Reconstruct) -> dict[str, Any]:
-    """Return error and average precision of the test people."""
+def measured(
+    row: str, cohort: PreparedCohort, reconstruct: Reconstruct, lesions: bool
+) -> dict[str, Any]:
+    """Return error, and average precision unless it is left out, of the test people."""
     preset, spacing = PRESETS[PRESET], cohort.config.spacing_mm
     facts: dict[str, Any] = {"mae": {}, "ap": {kind: {} for kind in KINDS}}
-    calibration = calibrate(
-        cohort,
-        lambda images: np.stack([reconstruct(image) for image in images]),
-        preset.score,
-        flip=preset.augment.flip,
-    )
+    calibration = None
+    if lesions:
+        calibration = calibrate(
+            cohort,
+            lambda images: np.stack([reconstruct(image) for image in images]),
+            preset.score,
+            flip=preset.augment.flip,
+        )
     for n in cohort.select("test"):
         image, mask = cohort.images[n].astype(np.float32), cohort.masks[n]
         who = cohort.people[n].subject
         facts["mae"][who] = float(np.abs(image - reconstruct(image))[mask].mean(dtype=np.float64))
-        for kind, strength in KINDS.items():
+        for kind, strength in KINDS.items() if calibration is not None else ():
             found = []
             for number, volume_ml in enumerate(SIZES_ML):
                 shape = drawn_shape(mask, volume_ml, spacing, seed=1000 * n + number)
@@ -182,17 +186,20 @@ def table(work: Path, cohort: PreparedCohort, steps: int) -> str:
         error = bootstrap(errors)
         cells = [ROWS[row], str(facts["cpu_s"]), f"{error.value:.4f} [{error.low:.4f}, "]
         cells[-1] += f"{error.high:.4f}]"
-        aps = [both(facts, who) for who in people]
-        means = [np.nanmean([facts["ap"][kind][who] for who in people]) for kind in KINDS]
-        if usual is None or row == "mean":
-            apart, gain = "", ""
-        else:
+        apart, precision, gain = "", ["", ""], ""
+        if usual is not None and row != "mean":
             gap = paired_difference(errors, [[usual["mae"][who]] for who in people])
             apart = f"{gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]"
-            other = [both(usual, who) for who in people]
-            more = paired_difference(aps, other)
-            gain = f"{more.value:+.3f} [{more.low:+.3f}, {more.high:+.3f}]"
-        cells += [apart, *(f"{mean:.3f}" for mean in means), gain]
+        if facts["ap"]["hypointense"]:
+            for place, kind in enumerate(KINDS):
+                mean = np.nanmean([facts["ap"][kind][who] for who in people])
+                precision[place] = f"{mean:.3f}"
+            if usual is not None and row != "mean":
+                more = paired_difference(
+                    [both(facts, who) for who in people], [both(usual, who) for who in people]
+                )
+                gain = f"{more.value:+.3f} [{more.low:+.3f}, {more.high:+.3f}]"
+        cells += [apart, *precision, gain]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -213,6 +220,7 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="*", choices=tuple(ROWS), help="rows to do; all unless given"
     )
+    parser.add_argument("--no-lesions", action="store_true", help="errors of reconstruction alone")
     parser.add_argument("--out", type=Path, help="write the page there as well")
     wanted = parser.parse_args()
     torch.set_num_threads(1)
@@ -228,7 +236,7 @@ def main() -> None:
         began = time.process_time()
         reconstruct = reconstruction_by(row, cohort, wanted.work, wanted.steps, wanted.dense)
         spent = round(time.process_time() - began)
-        facts = {"cpu_s": spent, **measured(row, cohort, reconstruct)}
+        facts = {"cpu_s": spent, **measured(row, cohort, reconstruct, not wanted.no_lesions)}
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_files({path: json.dumps(facts, indent=1).encode()})
         print(row, spent, "s", round(float(np.mean(list(facts["mae"].values()))), 4), flush=True)

@@ -78,7 +78,8 @@ class TwoLevelVAE(VAE):
     def take_mean(self, image: Tensor) -> None:
         """Take on the mean image (I, J, K), 0 outside the foreground; memory is shared."""
         self.mean_image = image[None]
-        self.mean_blocks = block_means(image[None, None], self.factor)
+        slabs = torch.split(image, 8 * self.factor)  # a large image must not be copied as a whole
+        self.mean_blocks = torch.cat([block_means(s[None, None], self.factor) for s in slabs], 2)
 
     def take_anatomy(self, anatomy: VAE) -> None:
         """Take on a trained anatomy level, which learns no more."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
 
 from napari_normative.errors import VolumeFileError
 from napari_normative.io.streamed import on_disk
@@ -96,7 +97,7 @@ def open_reconstruction(folder: str | Path) -> StoredReconstruction:
         made, left = (_mapped(place / name, shape, record, place.name) for name in FILES)
         limits = record["shown_between"]
         low, high, bound = *map(float, limits["scan"]), float(limits["residual"])
-    except (OSError, ValueError, KeyError, TypeError, nib.filebasedimages.ImageFileError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ImageFileError) as error:
         raise VolumeFileError(
             "NIF-028",
             f"it holds no whole stored reconstruction ({error})",
@@ -116,7 +117,7 @@ def _mapped(path: Path, shape: tuple[int, ...], record: dict[str, Any], name: st
         tuple(record["warnings"]), image.header,
     )  # fmt: skip
     i, j, k = shape
-    size = image.header.get_data_offset() + 4 * i * j * k
+    size = int(image.dataobj.offset) + 4 * i * j * k
     if image.shape != shape or path.stat().st_size != size:
         raise ValueError(f"{path.name} is cut short, or of another scan")
     return on_disk(path, Volume(np.broadcast_to(np.float32(0), (i, j, k)), affine, source))
