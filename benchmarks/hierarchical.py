@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -173,19 +172,17 @@ def table(work: Path, cohort: PreparedCohort, steps: int) -> str:
         f"of two sites, {len(people)} test people ({sum(s == 'IXI' for s in people.values())} IXI) "
         "whom no row has seen. Error: mean absolute, model units, inside the mask, means over "
         "people. AP of |z| for SIMULATED lesions (drawn shapes, 2 and 10 ml), full score. "
-        "Brackets: 95 %, bootstrap over people, which holds people alone, not seeds. CPU s: "
-        "training, of a busy machine.",
+        "Brackets: 95 %, bootstrap over people, which holds people alone, not seeds.",
         "",
-        "| what reconstructs | CPU s | error | minus the mean image's | AP darker | AP brighter | "
+        "| what reconstructs | error | minus the mean image's | AP darker | AP brighter | "
         "AP both, minus the mean image's |",
-        "|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|",
     ]
     usual = done.get("mean")
     for row, facts in done.items():
         errors = [[facts["mae"][who]] for who in people]
         error = bootstrap(errors)
-        cells = [ROWS[row], str(facts["cpu_s"]), f"{error.value:.4f} [{error.low:.4f}, "]
-        cells[-1] += f"{error.high:.4f}]"
+        cells = [ROWS[row], f"{error.value:.4f} [{error.low:.4f}, {error.high:.4f}]"]
         apart, precision, gain = "", ["", ""], ""
         if usual is not None and row != "mean":
             gap = paired_difference(errors, [[usual["mae"][who]] for who in people])
@@ -233,13 +230,11 @@ def main() -> None:
         left_out = wanted.only is not None and row not in wanted.only
         if path.exists() or left_out or (row == "dense" and wanted.dense is None):
             continue
-        began = time.process_time()
         reconstruct = reconstruction_by(row, cohort, wanted.work, wanted.steps, wanted.dense)
-        spent = round(time.process_time() - began)
-        facts = {"cpu_s": spent, **measured(row, cohort, reconstruct, not wanted.no_lesions)}
+        facts = measured(row, cohort, reconstruct, not wanted.no_lesions)
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_files({path: json.dumps(facts, indent=1).encode()})
-        print(row, spent, "s", round(float(np.mean(list(facts["mae"].values()))), 4), flush=True)
+        print(row, round(float(np.mean(list(facts["mae"].values()))), 4), flush=True)
     text = table(wanted.work, cohort, wanted.steps)
     print(text)
     if wanted.out is not None:
