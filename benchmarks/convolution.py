@@ -40,10 +40,10 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from napari_normative.core.blocks import Conv3d, ResidualBlock
 from napari_normative.core.config import VAEConfig
-from napari_normative.core.convolution import Conv3d
 from napari_normative.core.objective import kl_divergence
-from napari_normative.core.vae import VAE, Latent, ResidualBlock
+from napari_normative.core.vae import VAE, Latent
 from napari_normative.engine.presets import PRESETS
 
 Ways = dict[str, Callable[[], object]]

@@ -1,6 +1,7 @@
 """Volumes of 128 to 512 voxels an edge under a memory limit, from disk to disk.
 
     python benchmarks/high_dimension.py MODEL SCAN [--work FOLDER] [--out FILE]
+    python benchmarks/high_dimension.py MODEL SCAN --hierarchical [--work FOLDER] [--out FILE]
 
 MODEL is a trained patch model of the brain, SCAN a real skull-stripped head. For every size n the
 model's space is laid over a cube of 192 mm in n³ voxels and its network used as it is: its weights
@@ -9,6 +10,10 @@ they cost does not depend on the weights. Two volumes of each size: the head, re
 of the voxels are brain), and one that is foreground throughout, the most that can be asked. Each
 is reconstructed by a process of its own under a limit set by the system (Linux). Beside it the
 whole volume at once through the same network. About 25 minutes on one core.
+
+With ``--hierarchical`` MODEL may be any model of the brain: its preprocessing is used with a
+network as of the preset brain-1mm-hierarchical whose weights are drawn at random, in blocks of 8³
+voxels at every size, so that the level above grows with the volume as the windows do.
 """
 
 from __future__ import annotations
@@ -36,6 +41,8 @@ SIZES = (128, 256, 384, 512)
 WHOLE = (128, 256, 512)
 WINDOW, OVERLAP = 64, 16
 NAMES = {"head": "head", "full": "foreground throughout"}
+BLOCK = 8
+"""Edge of the blocks that the level above sees as one, voxels."""
 BORDER = 8
 """Voxels left out at the volume's faces when results are compared."""
 
@@ -48,6 +55,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--kinds", nargs="+", default=tuple(NAMES))
+    parser.add_argument("--hierarchical", action="store_true")
     parser.add_argument("--rows", type=Path, help="JSON lines: what is in it is not measured again")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -59,7 +67,7 @@ def main() -> None:
             print(json.dumps(row), flush=True)
             if options.rows:
                 options.rows.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    text = report(options.model, rows)
+    text = report(options.model, rows, options.hierarchical)
     print(text)
     if options.out:
         options.out.write_text(text)
@@ -75,12 +83,13 @@ def measure(
     small = load_model(options.model)
     for n in options.sizes:
         for kind in options.kinds:
-            modes = ("stream", "whole") if n in WHOLE and kind == "head" else ("stream",)
+            both = n in WHOLE and kind == "head" and not options.hierarchical
+            modes = ("stream", "whole") if both else ("stream",)
             left = [mode for mode in modes if (n, kind, mode) not in done]
             if not left:
                 continue
             model, scan = work / "model.safetensors", work / "scan.nii"
-            enlarged(small, n, kind).save(model)
+            enlarged(small, n, kind, options.hierarchical).save(model)
             make_scan(options.scan, n, kind, scan)
             for mode in left:
                 order = {"mode": mode, "model": str(model), "scan": str(scan), "n": n}
@@ -89,7 +98,7 @@ def measure(
             shutil.rmtree(work / "out", ignore_errors=True)
 
 
-def enlarged(model: Any, n: int, kind: str) -> Any:
+def enlarged(model: Any, n: int, kind: str, hierarchical: bool) -> Any:
     """Return the model with its space laid over a cube in n³ voxels."""
     from napari_normative.core.grid import Grid, resample
     from napari_normative.engine.model import NETWORK_PREFIX, NormativeModel
@@ -114,28 +123,71 @@ def enlarged(model: Any, n: int, kind: str) -> Any:
     score = card.score.model_copy(
         update={"scales_mm": (4.0,), "asymmetry": 0.0, "guide_mm": (0.0,)}
     )
-    inside, cells = int(mask.sum()), tuple(m // card.network.stride for m in grid.shape)
-    tensors = {
-        k: v for k, v in model._tensors.items() if k.startswith((NETWORK_PREFIX, "calibration."))
+    network = card.network.model_copy(
+        update={"shape": grid.shape, "window": (WINDOW,) * 3, "overlap": OVERLAP}
+    )
+    weights = {k: v for k, v in model._tensors.items() if k.startswith(NETWORK_PREFIX)}
+    if hierarchical:
+        network, weights = drawn_levels(grid.shape, mask)
+    inside = int(mask.sum())
+    cells = tuple(m // network.stride for m in grid.shape)
+    tensors = {k: v for k, v in model._tensors.items() if k.startswith("calibration.")}
+    latents = {
+        "latent.mean": np.zeros((network.latent_size, *cells), np.float32),
+        "latent.cholesky": np.ones((network.latent_size, *cells), np.float16),
     }
+    if hierarchical:
+        size = network.anatomy.latent_size
+        latents = {"latent.mean": np.zeros(size, np.float32), "latent.cholesky": np.eye(size)}
+    tensors |= weights
     tensors |= {
         "template.mask": np.packbits(mask),
         "template.image": image[mask].astype(np.float16),
         "calibration.mean": np.zeros((score.maps, inside), np.float16),
         "calibration.sd": np.ones((score.maps, inside), np.float16),
-        "latent.mean": np.zeros((card.network.latent_size, *cells), np.float32),
-        "latent.cholesky": np.ones((card.network.latent_size, *cells), np.float16),
     }
+    tensors |= latents
     card = card.model_copy(
         update={
-            "network": card.network.model_copy(
-                update={"shape": grid.shape, "window": (WINDOW,) * 3, "overlap": OVERLAP}
-            ),
+            "network": network,
             "preprocess": space.model_copy(update=changes),
             "score": score,
         }
     )
     return NormativeModel(card, tensors)
+
+
+def drawn_levels(shape: tuple[int, int, int], mask: Any) -> tuple[Any, dict[str, Any]]:
+    """Return a hierarchical network of a space and its weights, drawn at random."""
+    import torch
+
+    from napari_normative.core.config import VAEConfig
+    from napari_normative.core.two_levels import vae
+    from napari_normative.engine.anatomy import blocks_of
+    from napari_normative.engine.model import NETWORK_PREFIX
+    from napari_normative.engine.presets import PRESETS
+
+    preset = PRESETS["brain-1mm-hierarchical"]
+    above, coarse = preset.above(), blocks_of(mask.astype(np.float32), BLOCK) > 0
+    anatomy = VAEConfig(
+        shape=coarse.shape, latent_size=above.latent_size, stem=above.stem, widths=above.widths,
+        bottleneck=above.bottleneck, linear_factor=1, linear_voxels=int(coarse.sum()),
+    )  # fmt: skip
+    config = VAEConfig(
+        shape=shape, latent="spatial", latent_size=preset.latent_size, stem=preset.stem,
+        widths=preset.widths, window=(WINDOW,) * 3, overlap=OVERLAP, anatomy=anatomy,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    network = vae(config)
+    weights = {NETWORK_PREFIX + k: v.numpy() for k, v in network.state_dict().items()}
+    voxels = np.flatnonzero(coarse).astype(np.int32)
+    basis = np.random.default_rng(0).standard_normal((above.latent_size, len(voxels)))
+    basis /= np.sqrt(len(voxels))
+    weights |= {
+        f"{NETWORK_PREFIX}anatomy.linear.voxels": voxels,
+        f"{NETWORK_PREFIX}anatomy.linear.basis": basis.astype(np.float16),
+    }
+    return config, weights
 
 
 def make_scan(source: Path, n: int, kind: str, target: Path) -> None:
@@ -254,7 +306,7 @@ def peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def report(model: Path, measured: list[dict[str, Any]]) -> str:
+def report(model: Path, measured: list[dict[str, Any]], hierarchical: bool) -> str:
     """Return the page."""
     import torch
 
@@ -267,6 +319,17 @@ def report(model: Path, measured: list[dict[str, Any]]) -> str:
     rows = [row for row in order if row["mode"] == "stream"]
     whole = [row for row in order if row["mode"] == "whole"]
     people = sum(card.training.people["train"].values())
+    network = (
+        f"Network of {card.name} (SHA-256 `{digest[:16]}…`): widths {net.widths}, stem {net.stem}, "
+        f"here in windows of {WINDOW}³ with an overlap of {OVERLAP}; trained for "
+        f"{card.training.steps} steps on {people} real people at {card.preprocess.spacing_mm:g} mm."
+    )
+    if hierarchical:
+        network = (
+            f"Hierarchical network as of brain-1mm-hierarchical, weights drawn at random: windows "
+            f"of {WINDOW}³ with an overlap of {OVERLAP} below a dense level in blocks of {BLOCK}³ "
+            "voxels."
+        )
     lines = [
         "# Large volumes under a memory limit",
         "",
@@ -274,10 +337,8 @@ def report(model: Path, measured: list[dict[str, Any]]) -> str:
         f"used; Python {platform.python_version()}, torch {torch.__version__}, numpy "
         f"{np.__version__}. {RESEARCH_USE}",
         "",
-        f"Network of {card.name} (SHA-256 `{digest[:16]}…`): widths {net.widths}, stem {net.stem}, "
-        f"here in windows of {WINDOW}³ with an overlap of {OVERLAP}; trained for "
-        f"{card.training.steps} steps on {people} real people at {card.preprocess.spacing_mm:g} "
-        f"mm. Every process ran under `RLIMIT_AS` = {LIMIT_BYTES / 1e9:g} GB: its whole address "
+        network
+        + f" Every process ran under `RLIMIT_AS` = {LIMIT_BYTES / 1e9:g} GB: its whole address "
         "space, libraries and mapped files included. Memory: largest resident set, loading of the "
         "model included. CPU s: user and system time from the scan's file to the results' files, "
         "without loading libraries and model; the machine was busy with other work, so that the "
@@ -298,6 +359,8 @@ def report(model: Path, measured: list[dict[str, Any]]) -> str:
             f"{row['peak_bytes'] / 1e9:.2f} | {spent:.0f} | {spent / (n**3 / 1e6):.2f} | "
             f"{row['seconds']:.0f} | {row['disk_bytes'] / 1e9:.2f} |"
         )
+    if not whole:
+        return "\n".join(lines) + "\n"
     lines += [
         "",
         "The whole volume through the same network at once, under the same limit, and how far its "

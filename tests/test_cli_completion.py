@@ -36,7 +36,7 @@ def offered(words: str) -> list[str]:
         ("detect --model sub/", ["sub/other.safetensors"]),
         ("evaluate x.tsv --model m", ["mine.safetensors"]),
         ("detect --device c", ["cpu"]),
-        ("train --preset brain-2", ["brain-2mm"]),
+        ("train --preset brain-2", ["brain-2mm", "brain-2mm-hierarchical"]),
         ("demo --sample whole", ["whole-head", "whole-head-with-lesion"]),
         ("review export x --format d", ["dicom"]),
         ("detect scans", []),  # the shell offers files then

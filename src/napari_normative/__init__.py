@@ -41,7 +41,7 @@ _PUBLIC = {
     "Segmentation": "napari_normative.engine.segmentation",
     "ScriptedSession": "napari_normative.plugin.scripting.session",
     "SyntheticSet": "napari_normative.engine.synthetic",
-    "StoredReconstruction": "napari_normative.engine.large",
+    "StoredReconstruction": "napari_normative.engine.stored_reconstruction",
     "Volume": "napari_normative.volume",
     "available_models": "napari_normative.engine.model",
     "evaluate": "napari_normative.engine.evaluate",
@@ -55,6 +55,7 @@ _PUBLIC = {
     "load_model": "napari_normative.engine.model",
     "load_probe": "napari_normative.engine.probe_file",
     "make_sample": "napari_normative.io.samples",
+    "open_reconstruction": "napari_normative.engine.stored_reconstruction",
     "open_review": "napari_normative.review.book",
     "read_volume": "napari_normative.io.nifti",
     "reviewed_scans": "napari_normative.review.reviewed",
@@ -101,6 +102,7 @@ __all__ = [
     "load_model",
     "load_probe",
     "make_sample",
+    "open_reconstruction",
     "open_review",
     "open_session",
     "read_volume",
@@ -124,7 +126,6 @@ if TYPE_CHECKING:
     from napari_normative.engine.head import Head, load_head
     from napari_normative.engine.head_fit import fit_head
     from napari_normative.engine.inpaint import Inpainted
-    from napari_normative.engine.large import StoredReconstruction
     from napari_normative.engine.made import MadeVolume
     from napari_normative.engine.model import NormativeModel, available_models, load_model
     from napari_normative.engine.prediction import Prediction
@@ -132,6 +133,10 @@ if TYPE_CHECKING:
     from napari_normative.engine.probe_file import Probe, load_probe
     from napari_normative.engine.probe_result import ProbeResult
     from napari_normative.engine.segmentation import Segmentation
+    from napari_normative.engine.stored_reconstruction import (
+        StoredReconstruction,
+        open_reconstruction,
+    )
     from napari_normative.engine.synthetic import SyntheticSet
     from napari_normative.engine.train import fit
     from napari_normative.engine.traversal import DirectionsReport, describe_directions

@@ -7,10 +7,10 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from napari_normative.core.blocks import Conv3d, fold, unfold
 from napari_normative.core.config import VAEConfig
-from napari_normative.core.convolution import Conv3d
 from napari_normative.core.linear import upsample
-from napari_normative.core.vae import VAE, Latent, fold, unfold
+from napari_normative.core.vae import VAE, Latent
 
 SMALL = {"widths": (8, 16), "latent_size": 5, "bottleneck": 4}
 

@@ -6,7 +6,10 @@ import sys
 from importlib import resources
 from pathlib import Path
 
-PRESETS = ("brain-2mm", "brain-4mm", "brain-8mm", "crop-1mm", "brain-1mm-patch")
+PRESETS = (
+    "brain-2mm", "brain-4mm", "brain-8mm", "crop-1mm", "brain-1mm-patch", "brain-1mm-hierarchical",
+    "brain-2mm-hierarchical", "brain-4mm-hierarchical",
+)  # fmt: skip
 SAMPLES = ("healthy-brain", "brain-with-lesion", "whole-head", "whole-head-with-lesion")
 """The names that are known elsewhere, without the half second that loading them takes."""
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from napari_normative.core.autoencoder import Autoencoder
 from napari_normative.core.config import AutoencoderConfig, BaselineConfig, VAEConfig
+from napari_normative.core.two_levels import vae
 from napari_normative.core.vae import VAE, Latent
 
 
@@ -118,7 +119,7 @@ _KINDS: dict[str, type[Baseline]] = {"threshold": Threshold, "atlas": MeanAtlas,
 def build_network(config: VAEConfig | BaselineConfig | AutoencoderConfig) -> Network:
     """Return the network of a configuration, its numbers not yet set."""
     if isinstance(config, VAEConfig):
-        return VAE(config)
+        return vae(config)
     if isinstance(config, AutoencoderConfig):
         return Autoencoder(config)
     return _KINDS[config.kind](config)

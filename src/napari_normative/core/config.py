@@ -53,6 +53,9 @@ class VAEConfig(BaseModel):
         Voxels that neighbouring windows of a reconstruction share at least.
     condition : tuple of NumberCovariate or CategoryCovariate
         Columns of the cohort that the dense form can be given; empty for an unconditional model.
+    anatomy : VAEConfig, optional
+        The hierarchical form: a dense network above the windows, that sees the whole space in
+        blocks of voxels, as its smaller ``shape`` says. Its latents are the model's.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,6 +78,7 @@ class VAEConfig(BaseModel):
     window: tuple[int, int, int] | None = None
     overlap: int = Field(0, ge=0)
     condition: tuple[Covariate, ...] = ()
+    anatomy: VAEConfig | None = None
 
     @property
     def seen(self) -> tuple[int, int, int]:
@@ -85,6 +89,11 @@ class VAEConfig(BaseModel):
     def stride(self) -> int:
         """Voxels per cell of the coarsest grid; sizes must be divisible by it."""
         return int(self.stem * 2 ** (len(self.widths) - 1))
+
+    @property
+    def anatomy_factor(self) -> int:
+        """Edge of the blocks of voxels that the anatomy level sees as one; 0 without one."""
+        return 0 if self.anatomy is None else self.shape[0] // self.anatomy.shape[0]
 
     @property
     def cells(self) -> tuple[int, int, int]:
@@ -114,8 +123,10 @@ class VAEConfig(BaseModel):
             raise ValueError("linear_factor and linear_voxels are given together or not at all")
         if self.window is not None:
             self._tile(self.window)
-        elif self.overlap:
-            raise ValueError("an overlap needs windows")
+        elif self.overlap or self.anatomy is not None:
+            raise ValueError("an overlap needs windows, and so does an anatomy level")
+        if self.anatomy is not None:
+            self._below(self.anatomy)
         if self.local_edge:
             step = self.local_edge // 2
             coarse = [n // self.linear_factor for n in self.shape] if self.linear_factor else [1]
@@ -137,6 +148,15 @@ class VAEConfig(BaseModel):
                 f"an overlap of {self.overlap} is no multiple of the stride {self.stride} below "
                 f"the window {window}"
             )
+
+    def _below(self, anatomy: VAEConfig) -> None:
+        factor = self.anatomy_factor
+        if anatomy.latent != "dense" or self.channels != 1 or anatomy.channels != 1:
+            raise ValueError("the anatomy level is dense, and both levels have one channel")
+        if factor < 2 or self.shape != tuple(factor * n for n in anatomy.shape):
+            raise ValueError(f"blocks of no size lead from {self.shape} to {anatomy.shape}")
+        if self.stride % factor:
+            raise ValueError(f"the stride {self.stride} is no multiple of the blocks' {factor}")
 
 
 class BaselineConfig(BaseModel):

@@ -13,7 +13,8 @@ Two forms by configuration:
     A latent vector per cell of a coarse grid, for crops and large fields of view;
     any spatial size divisible by the stride. In its *patch form* the network sees windows of
     the model's space and, as three further channels, where each voxel lies in it; a volume is
-    reconstructed window by window and blended, at a cost linear in its voxels.
+    reconstructed window by window and blended, at a cost linear in its voxels. The
+    *hierarchical form* (:mod:`napari_normative.core.two_levels`) has a dense level above.
 
 Shapes: volumes are (N, C, I, J, K); dense latents (N, Z); spatial latents
 (N, Z, I/s, J/s, K/s) with stride s.
@@ -27,11 +28,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from napari_normative.core.blocks import Conv3d, ResidualBlock, Unfold, fold, norm, unfold
 from napari_normative.core.conditional import Condition
 from napari_normative.core.config import VAEConfig
-from napari_normative.core.convolution import Conv3d
 from napari_normative.core.linear import LinearBranch, LocalLevel
 from napari_normative.core.windows import Windows
 
@@ -48,61 +48,6 @@ class Latent(NamedTuple):
         """Draw by reparameterisation; gradients flow to mean and log-variance."""
         noise = torch.empty_like(self.mean).normal_(generator=generator)
         return self.mean + noise * torch.exp(0.5 * self.log_variance)
-
-
-class VoxelNorm(nn.Module):
-    """Divides the features of each voxel by their root mean square, then scales and shifts.
-
-    Statistics over a window, as of GroupNorm, would make a voxel depend on what else its window
-    holds: the same place would look different in neighbouring windows.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width, 1, 1, 1))
-        self.bias = nn.Parameter(torch.zeros(width, 1, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return an array of the shape of ``x`` (N, C, I, J, K)."""
-        size = torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-5)
-        out: Tensor = torch.addcmul(self.bias, x * size, self.weight)
-        return out
-
-
-def _norm(width: int, patches: bool) -> nn.Module:
-    return VoxelNorm(width) if patches else nn.GroupNorm(8 if width % 8 == 0 else 1, width)
-
-
-class ResidualBlock(nn.Module):
-    """Two normalised convolutions around an identity; starts as the identity."""
-
-    def __init__(self, width: int, patches: bool = False) -> None:
-        super().__init__()
-        self.norm1, self.conv1 = _norm(width, patches), Conv3d(width, width, 3, padding=1)
-        self.norm2, self.conv2 = _norm(width, patches), Conv3d(width, width, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return an array of the shape of ``x``."""
-        h = self.conv1(F.silu(self.norm1(x)))
-        out: Tensor = x + self.conv2(F.silu(self.norm2(h)))
-        return out
-
-
-def fold(x: Tensor, block: int) -> Tensor:
-    """Move blocks of ``block``³ voxels into channels: (N, C, I, ..) to (N, C·b³, I/b, ..)."""
-    n, c, i, j, k = x.shape
-    b = block
-    x = x.reshape(n, c, i // b, b, j // b, b, k // b, b)
-    return x.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(n, c * b**3, i // b, j // b, k // b)
-
-
-def unfold(x: Tensor, block: int) -> Tensor:
-    """Undo :func:`fold`."""
-    n, c, i, j, k = x.shape
-    b = block
-    x = x.reshape(n, c // b**3, b, b, b, i, j, k)
-    return x.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(n, c // b**3, i * b, j * b, k * b)
 
 
 class Place(nn.Module):
@@ -144,7 +89,7 @@ class Encoder(nn.Module):
         ]
         for before, after in itertools.pairwise(widths):
             layers += [Conv3d(before, after, 2, stride=2), ResidualBlock(after, patches)]
-        self.layers = nn.Sequential(*layers, _norm(widths[-1], patches), nn.SiLU())
+        self.layers = nn.Sequential(*layers, norm(widths[-1], patches), nn.SiLU())
 
     def forward(self, x: Tensor, origin: Tensor | None = None) -> Tensor:
         """(N, C, I, J, K) to (N, widths[-1], I/s, J/s, K/s)."""
@@ -178,24 +123,15 @@ class Decoder(nn.Module):
         for before, after in itertools.pairwise(widths):
             # Fold's inverse after a 1-voxel convolution: its backward pass is
             # deterministic on every device, that of trilinear upsampling is not.
-            layers += [Conv3d(before, after * 8, 1), _Unfold(2), ResidualBlock(after, patches)]
+            layers += [Conv3d(before, after * 8, 1), Unfold(2), ResidualBlock(after, patches)]
         last = Conv3d(widths[-1], config.channels * config.stem**3, 3, padding=1)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)  # type: ignore[arg-type]
-        self.layers = nn.Sequential(*layers, _norm(widths[-1], patches), nn.SiLU(), last)
+        self.layers = nn.Sequential(*layers, norm(widths[-1], patches), nn.SiLU(), last)
 
     def forward(self, h: Tensor, origin: Tensor | None = None) -> Tensor:
         """(N, in_width, I/s, J/s, K/s) to (N, C, I, J, K)."""
         return unfold(self.layers(h if self.place is None else self.place(h, origin)), self.stem)
-
-
-class _Unfold(nn.Module):
-    def __init__(self, block: int) -> None:
-        super().__init__()
-        self.block = block
-
-    def forward(self, x: Tensor) -> Tensor:
-        return unfold(x, self.block)
 
 
 class VAE(nn.Module):
@@ -284,7 +220,7 @@ class VAE(nn.Module):
         return (x - self.expected()) * (x != 0).any(1, keepdim=True)
 
     def decode(
-        self, z: Tensor, local: Tensor | None = None, origin: Tensor | None = None
+        self, z: Tensor, local: Tensor | None = None, *, origin: Tensor | None = None
     ) -> Tensor:
         """Latents to volumes (N, C, I, J, K); linear output, no squashing.
 
@@ -329,18 +265,42 @@ class VAE(nn.Module):
         again, window by window.
         """
         if self.config.window is not None:
-            return self._blended(x)
+            return self._blended(x, self.overview(x))
         whole = self.decode((self.encode(x) if latent is None else latent).mean)
         local = self.encode_local(x, whole)
         return (
             whole if local is None or self.local is None else whole + self.local.decode(local.mean)
         )
 
-    def reconstruct_windows(self, x: Tensor, origin: Tensor) -> Tensor:
-        """Decode the latent means of windows (N, C, *window) that begin at ``origin`` (N, 3)."""
-        return self.decode(self.encode(x, origin).mean, origin=origin)
+    def overview(self, x: Tensor) -> Tensor | None:
+        """Return what a level above the windows makes of whole volumes; there is none here."""
+        return None
 
-    def _blended(self, x: Tensor) -> Tensor:
+    def encode_windows(self, x: Tensor, origin: Tensor, guide: Tensor | None = None) -> Latent:
+        """Windows (N, C, *window) that begin at ``origin`` (N, 3) to Gaussians over latents.
+
+        ``guide``, of the same shape, is what a level above says of them.
+        """
+        return self.encode(x, origin)
+
+    def decode_windows(self, z: Tensor, origin: Tensor, guide: Tensor | None = None) -> Tensor:
+        """Latents of windows to windows (N, C, *window); arguments as :meth:`encode_windows`."""
+        return self.decode(z, origin=origin)
+
+    def guide(self, above: Tensor | None, origin: Tensor) -> Tensor | None:
+        """Return what an :meth:`overview` says of windows, or None where there is none."""
+        return None
+
+    def guide_of(self, cells: Tensor | None, origin: Tensor) -> Tensor | None:
+        """Return the same from an overview that is cut to the windows."""
+        return None
+
+    def reconstruct_windows(self, x: Tensor, origin: Tensor, above: Tensor | None = None) -> Tensor:
+        """Decode the latent means of windows; ``above`` is the :meth:`overview` they are of."""
+        guide = self.guide(above, origin)
+        return self.decode_windows(self.encode_windows(x, origin, guide).mean, origin, guide)
+
+    def _blended(self, x: Tensor, above: Tensor | None) -> Tensor:
         i, j, k = x.shape[2:]
         config, out = self.config, torch.zeros_like(x)
         windows = Windows.over((i, j, k), config.seen, config.overlap, config.stride)
@@ -349,5 +309,5 @@ class VAE(nn.Module):
             if x[box].any():  # 0 is outside the foreground: nothing is reconstructed there
                 origin = x.new_tensor(start).expand(len(x), 3)
                 weight = torch.from_numpy(windows.weight(start)).to(x)
-                out[box] += weight * self.reconstruct_windows(x[box], origin)
+                out[box] += weight * self.reconstruct_windows(x[box], origin, above)
         return out

@@ -48,6 +48,13 @@ CONDITIONED = (
     "known. Being told somebody's group hides what is common in that group, disease included."
 )
 
+HIERARCHICAL = (
+    " Sees the whole in blocks of {block:g} mm and, beside that, windows of {window} mm: what is "
+    "finer than the blocks and larger than a window is not judged. Latents are those of the whole. "
+    "Streamed reconstructions come with the residual; z maps and candidates are those of "
+    "detection, in memory."
+)
+
 
 @dataclass(frozen=True)
 class Label:
@@ -151,7 +158,9 @@ def windowed(config: NetworkConfig, spacing_mm: float) -> str:
     """Return what the patch form cannot do, for the card; empty for other forms."""
     if not isinstance(config, VAEConfig) or config.window is None:
         return ""
-    return WINDOWED.format(window=" × ".join(f"{n * spacing_mm:g}" for n in config.window))
+    window = " × ".join(f"{n * spacing_mm:g}" for n in config.window)
+    block = config.anatomy_factor * spacing_mm
+    return (HIERARCHICAL if block else WINDOWED).format(window=window, block=block)
 
 
 def _applied(

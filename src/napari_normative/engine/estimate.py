@@ -6,6 +6,7 @@ input and prints an :class:`Estimate`, so that a window neither waits nor grows.
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from napari_normative.volume import FloatArray, Mask
 
 if TYPE_CHECKING:
     from napari_normative.core.card import CurvePoint
+    from napari_normative.core.config import VAEConfig
     from napari_normative.core.preprocess import Template
     from napari_normative.engine.prepared import PreparedCohort
 
@@ -133,6 +135,9 @@ def estimate(asked: Question) -> Estimate:
     step_s, look_s = _timed_steps(preset, people, made.image, start, device)
     held = max(2, round(people * SHARES[1]))
     train_s = preset.steps * step_s + 20 * held * look_s
+    if preset.anatomy is not None:
+        upper = preset.above(), people, *_in_blocks(preset, made.image, start)
+        train_s += preset.anatomy.steps * _timed_steps(*upper, device)[0]
     if asked.max_minutes:
         train_s = min(train_s, 60 * asked.max_minutes)
     score_s = _timed_scoring(preset, made.image, made.mask)
@@ -196,7 +201,7 @@ def _timed_steps(
     """Return the seconds of an optimiser step and of one reconstruction."""
     import torch
 
-    from napari_normative.core.vae import VAE
+    from napari_normative.core.two_levels import TwoLevelVAE, vae
     from napari_normative.engine.device import bf16_is_fast
     from napari_normative.engine.optimise import quiet
     from napari_normative.engine.start import architecture
@@ -206,6 +211,15 @@ def _timed_steps(
 
     short = preset.model_copy(update={"steps": TIMED_STEPS, "balance_by": (), "condition_on": ()})
     stand_in = _stand_in(short, people, image, template)
+    anatomy: VAEConfig | None = None
+    if preset.anatomy is not None:
+        blocks, upper = _in_blocks(preset, image, template)
+        coarse = _stand_in(preset.above(), people, blocks, upper)
+        anatomy = architecture(preset.above(), coarse)
+        stand_in = dataclasses.replace(stand_in, anatomies=coarse.images)
+    network = vae(architecture(short, stand_in, anatomy))
+    if isinstance(network, TwoLevelVAE):
+        network.take_mean(torch.from_numpy(template.image))
     times: list[float] = []
 
     def report(point: CurvePoint, fraction: float, left: float | None) -> None:
@@ -213,7 +227,7 @@ def _timed_steps(
 
     with tempfile.TemporaryDirectory() as folder, quiet():
         trainee = loop.Trainee(
-            VAE(architecture(short, stand_in)),
+            network,
             stand_in,
             short,
             seed=0,
@@ -224,12 +238,24 @@ def _timed_steps(
         )
         loop.run(trainee, device=device, bf16=bf16_is_fast(device))
     x = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))[None, None]
-    network = trainee.average.to(device)
+    there = trainee.average.to(device)
     with torch.inference_mode():
-        look_s = _seconds(lambda: network.reconstruct(x.to(device)).float().cpu(), 2)
+        look_s = _seconds(lambda: there.reconstruct(x.to(device)).float().cpu(), 2)
     # Each step of so short a run also looks at the one person who is held out.
     step_s = float(np.median(np.diff(times))) - look_s
     return max(step_s, 1e-3), look_s
+
+
+def _in_blocks(
+    preset: Preset, image: FloatArray, template: Template
+) -> tuple[FloatArray, Template]:
+    """Return image and template as the anatomy level of a preset sees them."""
+    from napari_normative.core.preprocess import Template
+    from napari_normative.engine.anatomy import blocks_of
+
+    assert preset.anatomy is not None
+    average = blocks_of(template.image * template.mask, preset.anatomy.factor)
+    return blocks_of(image, preset.anatomy.factor), Template(average, average != 0)
 
 
 def _stand_in(preset: Preset, people: int, image: FloatArray, template: Template) -> PreparedCohort:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
@@ -73,6 +74,9 @@ class Batch(NamedTuple):
     chance : Chance
     codes : float32 Tensor, shape (n, D)
         What the network is told of each person; D is 0 where it is told nothing.
+    anatomies : float16 Tensor, shape (n, i, j, k), or None
+        Of the hierarchical form: what the anatomy level says of the windows, mirrored as they
+        will be, in its blocks and with a margin of one around them.
     """
 
     people: list[int]
@@ -81,6 +85,7 @@ class Batch(NamedTuple):
     origins: Tensor
     chance: Chance
     codes: Tensor
+    anatomies: Tensor | None = None
 
 
 class Feed(IterableDataset[Batch]):
@@ -139,7 +144,11 @@ class Feed(IterableDataset[Batch]):
         images = [self.cohort.images[n][box] for n, box in zip(own, boxes, strict=True)]
         masks = [self.cohort.masks[n][box] for n, box in zip(own, boxes, strict=True)]
         origins = torch.from_numpy(starts.reshape(-1, 3)).float()
+        anatomies = self._anatomies(own, starts.reshape(-1, 3))
         if self.flip:
+            if anatomies is not None:
+                flipped = (chance.uniform[:, 0] < MIRRORED).view(-1, 1, 1, 1)
+                anatomies = torch.where(flipped, anatomies.flip(1), anatomies)
             mirrored = self.network.shape[0] - self.network.seen[0] - origins[:, 0]
             origins[:, 0] = torch.where(chance.uniform[:, 0] < MIRRORED, mirrored, origins[:, 0])
         codes = [self._told(step, p, n) for p, n in zip(self.positions, own, strict=True)]
@@ -150,6 +159,7 @@ class Feed(IterableDataset[Batch]):
             origins,
             chance,
             torch.from_numpy(np.stack(codes)),
+            anatomies,
         )
         if not self.gpu:
             return made
@@ -161,6 +171,7 @@ class Feed(IterableDataset[Batch]):
             made.origins.pin_memory(),
             chance,
             made.codes.pin_memory(),
+            None if anatomies is None else anatomies.pin_memory(),
         )
 
     def _told(self, step: int, position: int, person: int) -> FloatArray:
@@ -173,6 +184,18 @@ class Feed(IterableDataset[Batch]):
                 if random.random() < UNTOLD or nothing:
                     code[column] = 0
         return code
+
+    def _anatomies(self, people: list[int], starts: NDArray[np.int64]) -> Tensor | None:
+        """Return the blocks of windows that begin at ``starts``, and a margin around them."""
+        factor = self.network.anatomy_factor
+        if not factor or self.cohort.anatomies is None:
+            return None
+        size = [n // factor + 2 for n in self.network.seen]
+        parts = []
+        for n, start in zip(people, starts // factor, strict=True):
+            whole = np.pad(self.cohort.anatomies[n], 1, mode="edge")
+            parts.append(whole[tuple(slice(s, s + e) for s, e in zip(start, size, strict=True))])
+        return torch.from_numpy(np.stack(parts))
 
     def _start(self, step: int, position: int) -> tuple[int, int, int]:
         """Return the first voxel of what is seen: around a voxel of the foreground, by chance."""

@@ -1,9 +1,11 @@
 """Reconstruct scans that do not fit into memory: window by window, from disk to disk.
 
-Two passes over planes, each with a bounded working set. The first walks the model's space along
-its last axis: it reads the part of the scan that the next row of windows sees, blends what the
-network makes of them and writes the planes that no further window reaches. The second walks the
-scan: it carries those planes back onto the scan's grid and writes reconstruction and residual.
+Passes over planes, each with a bounded working set. For the hierarchical form the first brings
+the scan to the blocks of the anatomy level, which fit into memory. The next walks the model's
+space along its last axis: it reads the part of the scan that the next row of windows sees, blends
+what the network makes of them and writes the planes that no further window reaches. The last
+walks the scan: it carries those planes back onto the scan's grid and writes reconstruction and
+residual.
 All that must be known of the whole scan first, its alignment, bias field, intensities and
 foreground, comes from an overview that fits into memory; no window is normalised by itself.
 """
@@ -13,7 +15,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,78 +25,34 @@ from napari_normative.core.config import VAEConfig
 from napari_normative.core.grid import overlap, resample, shifted
 from napari_normative.core.limits import image_limits, signed_limit
 from napari_normative.core.windows import Triple, Windows
+from napari_normative.engine.anatomy import blocks_of
 from napari_normative.engine.clock import Clock
 from napari_normative.engine.infer import DeviceNote, on_device
 from napari_normative.engine.made import record_of
 from napari_normative.engine.scan_in_space import ScanInSpace
 from napari_normative.engine.scans import ScanLike, as_volume
+from napari_normative.engine.stored_reconstruction import FILES, MARKER, StoredReconstruction
 from napari_normative.io.folders import whole_folder
 from napari_normative.io.streamed import Mapped, PlaneWriter, StreamedScan, on_disk, opened
 from napari_normative.io.tables import json_bytes
 from napari_normative.io.transforms import Trust
-from napari_normative.layers.looks import SIGNED
-from napari_normative.layers.spec import RECONSTRUCTION, RESIDUAL, LayerTuple, origin_of, spec_of
-from napari_normative.volume import FloatArray, Volume
+from napari_normative.volume import FloatArray
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from napari_normative.core.baselines import Network
     from napari_normative.engine.model import Cancel, NormativeModel, Progress
 
-MARKER = "reconstruction.json"
 STEPS = {"read": 0.05, "align": 0.1, "reconstruct": 0.85, "restore": 1.0}
 PIECE = 16
 """Planes that are brought to the model's space at a time: resampling holds several copies."""
 GPU_BATCH = 8
 """Windows that a GPU works on at a time; a CPU one."""
+OVERVIEW_SHARE = 0.15
+"""Of the reconstruction's progress: the pass that brings a scan to blocks."""
 SAMPLED = 8
 """Of the residual every so manieth voxel along two axes decides the limits it is shown with."""
-
-
-@dataclass(frozen=True, eq=False)
-class StoredReconstruction:
-    """A pseudo-healthy reconstruction and its residual, on disk.
-
-    Attributes
-    ----------
-    folder : Path
-        Holds ``reconstruction.nii``, ``residual.nii`` and ``reconstruction.json``.
-    reconstruction, residual : Volume
-        On the scan's grid, in its units; 0 outside the foreground. Their values are memory maps.
-    record : dict
-        What made them, JSON-ready.
-    """
-
-    folder: Path
-    reconstruction: Volume
-    residual: Volume
-    record: dict[str, Any]
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What a reader of the results must know."""
-        return tuple(self.record["warnings"])
-
-    def to_layers(self) -> list[LayerTuple]:
-        """Return the layer data tuples that napari takes; what is not looked at stays on disk.
-
-        A tilted scan is the exception: it is resampled for the display, in memory.
-        """
-        name, limits = self.reconstruction.source.name, self.record["shown_between"]
-        common: dict[str, Any] = {
-            "origin": origin_of(self.reconstruction), "provenance": self.record,
-        }  # fmt: skip
-        bound = limits["residual"]
-        layers = (
-            spec_of(
-                [self.reconstruction], f"{name} · reconstruction", RECONSTRUCTION,
-                colormap="gray", contrast_limits=tuple(limits["scan"]), **common,
-            ),
-            spec_of(
-                [self.residual], f"{name} · residual", RESIDUAL, colormap=SIGNED,
-                contrast_limits=(-bound, bound), blending="translucent_no_depth", **common,
-            ),
-        )  # fmt: skip
-        return [layer.as_tuple() for layer in layers]
 
 
 def reconstruct_to(
@@ -157,12 +114,8 @@ def reconstruct_to(
         (fresh / MARKER).write_bytes(json_bytes(record))
         grid = source.grid
         clock.finish()
-    return StoredReconstruction(
-        folder,
-        on_disk(folder / "reconstruction.nii", grid),
-        on_disk(folder / "residual.nii", grid),
-        record,
-    )
+    made, left = (on_disk(folder / name, grid) for name in FILES)
+    return StoredReconstruction(folder, made, left, record)
 
 
 def _walk_model(
@@ -176,15 +129,21 @@ def _walk_model(
 
     def work(name: str) -> int:
         network = model.network(name)
+        above, begun = None, 0.0
+        if isinstance(config, VAEConfig) and config.anatomy is not None:
+            factor, begun = config.anatomy_factor, OVERVIEW_SHARE
+            blocks = in_blocks(space, factor, lambda done: clock.tick(OVERVIEW_SHARE * done))
+            above = anatomy_of(network, blocks, name)
         with (scratch / "made").open("wb") as made, (scratch / "inside").open("wb") as inside:
 
             def finish(planes: FloatArray, first: int) -> None:
                 made.write(space.in_scan_units(planes, first).tobytes(order="F"))
                 mask = space.inside(first, first + planes.shape[2])
                 inside.write(mask.astype(np.uint8).tobytes(order="F"))
-                clock.tick((first + planes.shape[2]) / windows.shape[2])
+                done = (first + planes.shape[2]) / windows.shape[2]
+                clock.tick(begun + (1 - begun) * done)
 
-            return blended(network, windows, space.seen, finish, name)
+            return blended(network, windows, space.seen, finish, name, above)
 
     looked, note = on_device(work, model, device)
     facts = {
@@ -193,7 +152,33 @@ def _walk_model(
         "with_foreground": looked,
         "overlap": getattr(config, "overlap", 0),
     }
+    if factor := getattr(config, "anatomy_factor", 0):
+        facts["anatomy_blocks"] = factor
     return facts, note
+
+
+def in_blocks(space: ScanInSpace, factor: int, report: Callable[[float], None]) -> FloatArray:
+    """Return a scan as the anatomy level sees it: means over blocks of ``factor``³ voxels."""
+    depth = space.config.shape[2]
+    step = max(PIECE // factor, 1) * factor
+    parts = []
+    for first in range(0, depth, step):
+        last = min(first + step, depth)
+        parts.append(blocks_of(space.seen(first, last), factor))
+        report(last / depth)
+    return np.concatenate(parts, axis=2)
+
+
+def anatomy_of(network: Network, blocks: FloatArray, device: str) -> Tensor:
+    """Return what the anatomy level makes of a scan in blocks, shape (1, 1, i, j, k)."""
+    import torch
+
+    from napari_normative.core.two_levels import TwoLevelVAE
+
+    assert isinstance(network, TwoLevelVAE)
+    with torch.inference_mode():
+        made: Tensor = network.anatomy.reconstruct(torch.from_numpy(blocks).to(device)[None, None])
+    return made
 
 
 def blended(
@@ -202,6 +187,7 @@ def blended(
     seen: Callable[[int, int], FloatArray],
     finish: Callable[[FloatArray, int], None],
     device: str,
+    above: Tensor | None = None,
 ) -> int:
     """Reconstruct the windows row by row; hand on planes as soon as they are finished.
 
@@ -216,6 +202,8 @@ def blended(
     finish : callable
         Takes finished planes (I, J, n) and the number of the first, in order.
     device : str
+    above : Tensor, shape (1, 1, i, j, k), optional
+        Of the hierarchical form: what the anatomy level makes of the scan.
 
     Returns
     -------
@@ -238,7 +226,7 @@ def blended(
         with torch.inference_mode():
             if isinstance(network, VAE) and network.config.window is not None:
                 origin = torch.tensor(starts, dtype=torch.float32, device=device)
-                out = network.reconstruct_windows(x, origin)
+                out = network.reconstruct_windows(x, origin, above)
             else:
                 out = network.reconstruct(x)
         parts = out[:, 0].float().cpu().numpy()
@@ -277,8 +265,8 @@ def _walk_scan(space: ScanInSpace, scratch: Path, out: Path, clock: Clock) -> fl
     inside = Mapped(scratch / "inside", np.dtype(np.uint8), shape)
     sampled = []
     with (
-        (out / "reconstruction.nii").open("wb") as first,
-        (out / "residual.nii").open("wb") as second,
+        (out / FILES[0]).open("wb") as first,
+        (out / FILES[1]).open("wb") as second,
     ):
         reconstruction, residual = PlaneWriter(first, scan.grid), PlaneWriter(second, scan.grid)
         for box in scan.slabs():

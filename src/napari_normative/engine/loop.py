@@ -112,10 +112,11 @@ class Trainee(pl.LightningModule):
         for group in self._adam.param_groups:
             group["lr"] = self.rate
         network = self.network.given(batch.codes)
-        latent = network.encode(seen, batch.origins)
+        guide = network.guide_of(batch.anatomies, batch.origins)
+        latent = network.encode_windows(seen, batch.origins, guide)
         latent = Latent(latent.mean.float(), latent.log_variance.float())
         z = latent.mean + batch.chance.latent * torch.exp(0.5 * latent.log_variance)
-        out = network.decode(z, origin=batch.origins).float()
+        out = network.decode_windows(z, batch.origins, guide).float()
         terms = evaluate(
             target, out, latent, mask, self.preset.objective, progress, self.network.log_sigma,
             self.ranks.total,
@@ -229,11 +230,12 @@ class Trainee(pl.LightningModule):
 
     def _trained_by(self) -> dict[str, object]:
         """Return the preset without the choices that come after training, and without windows
-        and conditions where there are none, as in checkpoints of earlier versions.
+        conditions and levels where there are none, as in checkpoints of earlier versions.
         """
         left_out = {"score", "local_edge", "local_size"}
         left_out |= {"window", "overlap"} if self.preset.window is None else set()
         left_out |= set() if self.preset.condition_on else {"condition_on"}
+        left_out |= {"anatomy"} if self.preset.anatomy is None else set()
         return self.preset.model_dump(mode="json", exclude=left_out)
 
     def _copies(self) -> tuple[tuple[str, VAE], ...]:
@@ -269,14 +271,17 @@ class Trainee(pl.LightningModule):
         config = self.average.config
         start = [(n - w) // 2 // config.stride * config.stride
                  for n, w in zip(config.shape, config.seen, strict=True)]  # fmt: skip
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            above = [self.average.overview(image[None]) for image in images]
         for axis, (first, size) in enumerate(zip(start, config.seen, strict=True), start=2):
             images, masks = images.narrow(axis, first, size), masks.narrow(axis, first, size)
         origin = images.new_tensor([start])
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             made = [
-                self.average.reconstruct_windows(image[None], origin) if config.window
+                self.average.reconstruct_windows(image[None], origin, known)
+                if config.window
                 else self.average.given(self.codes[n]).reconstruct(image[None])
-                for n, image in zip(people, images, strict=True)
+                for n, image, known in zip(people, images, above, strict=True)
             ]  # fmt: skip
         return images, masks, torch.cat(made)
 

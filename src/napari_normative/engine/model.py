@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from napari_normative.engine.export import Format
     from napari_normative.engine.head import Head
     from napari_normative.engine.inpaint import Inpainted
-    from napari_normative.engine.large import StoredReconstruction
     from napari_normative.engine.neighbours import Neighbour
     from napari_normative.engine.segmentation import Segmentation
+    from napari_normative.engine.stored_reconstruction import StoredReconstruction
     from napari_normative.engine.synthetic import SyntheticSet
     from napari_normative.io.transforms import Trust
 
@@ -795,12 +795,15 @@ class NormativeModel:
         import torch
 
         from napari_normative.core.baselines import build_network
+        from napari_normative.core.two_levels import TwoLevelVAE
         from napari_normative.core.vae import VAE
 
         # Weights that are made in inference mode could never be differentiated through.
         with self._lock, torch.inference_mode(False):
             if device not in self._networks:
                 network = build_network(self.card.network)
+                if isinstance(network, TwoLevelVAE):
+                    network.take_mean(torch.from_numpy(self.template.image))
                 state = {
                     name.removeprefix(NETWORK_PREFIX): torch.from_numpy(array.copy())
                     for name, array in self._tensors.items()

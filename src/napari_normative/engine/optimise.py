@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 import warnings
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_normative.core.card import CurvePoint
+from napari_normative.engine.anatomy import FOLDER, anatomies, in_blocks
 from napari_normative.engine.curves import CurveLog
 from napari_normative.engine.device import bf16_is_fast
 from napari_normative.engine.prepared import PreparedCohort
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from napari_normative.core.vae import VAE
     from napari_normative.engine.loop import Trainee
 
+ANATOMY_SHARE = 0.25
+"""Of the time of a hierarchical training that its first level gets at most."""
 PRECISIONS = ("auto", "fp32", "bf16")
 
 
@@ -93,6 +97,8 @@ def optimise(
 ) -> Optimised:
     """Train a network; all processes return it, the local level is fitted in the first alone.
 
+    Of the hierarchical form the anatomy level first, in a work folder of its own within the other.
+
     Raises
     ------
     TrainingError
@@ -101,7 +107,7 @@ def optimise(
     """
     import torch
 
-    from napari_normative.core.vae import VAE
+    from napari_normative.core.two_levels import TwoLevelVAE, vae
 
     with quiet():
         from napari_normative.engine import loop
@@ -113,11 +119,24 @@ def optimise(
     def note(point: CurvePoint, fraction: float, left: float | None) -> None:
         if log is not None:
             log.add(point, trainee.rate)
-        report(point, fraction, left)
+        report(point, done + (1 - done) * fraction, left)
 
+    anatomy: VAE | None = None
+    minutes, spent, done = how.max_minutes, 0.0, 0.0
+    if preset.anatomy is not None:
+        anatomy, prepared, spent = _optimise_anatomy(
+            prepared, preset, how, seed, lambda p, f, left: report(p, ANATOMY_SHARE * f, None),
+            cancel,
+        )  # fmt: skip
+        minutes, done = minutes and (1 - ANATOMY_SHARE) * minutes, ANATOMY_SHARE
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = VAE(architecture(preset, prepared))
+        network = vae(architecture(preset, prepared, None if anatomy is None else anatomy.config))
+    if isinstance(network, TwoLevelVAE) and anatomy is not None:
+        network.take_anatomy(anatomy)
+        # As a model file will hold it.
+        mean = prepared.template.image.astype(np.float16).astype(np.float32)
+        network.take_mean(torch.from_numpy(mean))
     if ranks.first:
         start_from_components(network, prepared, flip=preset.augment.flip)
     ranks.take_on(network.state_dict().values())
@@ -126,7 +145,7 @@ def optimise(
         prepared,
         preset,
         seed=seed,
-        max_minutes=how.max_minutes,
+        max_minutes=minutes,
         checkpoints=how.checkpoints,
         report=note,
         cancel=cancel,
@@ -148,7 +167,27 @@ def optimise(
     network = trainee.average.cpu().eval()
     if ranks.first:
         fit_local_level(network, prepared, flip=preset.augment.flip)
-    return Optimised(network, trainee.curves, trainee.step, trainee.minutes(), bf16)
+    return Optimised(network, trainee.curves, trainee.step, spent + trainee.minutes(), bf16)
+
+
+def _optimise_anatomy(
+    prepared: PreparedCohort,
+    preset: Preset,
+    how: How,
+    seed: int,
+    report: Callable[[CurvePoint, float, float | None], None],
+    cancel: Callable[[], bool],
+) -> tuple[VAE, PreparedCohort, float]:
+    """Train the anatomy level of a preset.
+
+    Return it, the cohort with what it makes of everybody, and the minutes it took.
+    """
+    folder, minutes = how.folder / FOLDER, how.max_minutes
+    upper = dataclasses.replace(how, folder=folder, max_minutes=minutes and ANATOMY_SHARE * minutes)
+    coarse = in_blocks(prepared, preset.above(), folder, how.ranks)
+    found = optimise(coarse, preset.above(), upper, seed, report=report, cancel=cancel)
+    known = anatomies(found.network, coarse, how.device, folder, how.ranks)
+    return found.network, dataclasses.replace(prepared, anatomies=known), found.minutes
 
 
 def uses_bf16(precision: str, device: str) -> bool:

@@ -55,6 +55,8 @@ class PreparedCohort:
         A sentence for each scan that could not be used.
     mended : list of str
         A sentence for each file of prepared scans that was damaged and made again.
+    anatomies : rows of float16, shape (i, j, k), or None
+        What the anatomy level of the hierarchical form makes of the images, in its blocks.
     """
 
     people: list[Person]
@@ -65,6 +67,7 @@ class PreparedCohort:
     digest: str
     refused: list[str]
     mended: list[str] = field(default_factory=list)
+    anatomies: Rows[np.float16] | None = None
 
     def select(self, *splits: str) -> list[int]:
         """Return the positions of the people of some splits."""

@@ -14,6 +14,30 @@ from napari_normative.core.score import ScoreConfig
 from napari_normative.errors import TrainingError
 
 
+class AnatomyLevel(BaseModel):
+    """The level above the windows, which sees the whole space in blocks of voxels.
+
+    Attributes
+    ----------
+    factor : int
+        Edge of the blocks, voxels.
+    latent_size, stem, widths, bottleneck, linear_factor, local_edge, local_size, steps
+        As in Preset, of a dense network on the grid of the blocks; it is trained first.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    factor: int = Field(ge=2)
+    latent_size: int = 64
+    stem: int = 2
+    widths: tuple[int, ...] = (16, 32, 64)
+    bottleneck: int = 8
+    linear_factor: int = 1
+    local_edge: int = 8
+    local_size: int = 10
+    steps: int = 200
+
+
 class Preset(BaseModel):
     """What ``train --preset`` stands for.
 
@@ -32,6 +56,8 @@ class Preset(BaseModel):
         Decay of the moving average of the weights.
     balance_by : tuple of str
         Columns of the cohort that sort people into groups; see ``cohort.groups``.
+    anatomy : AnatomyLevel, optional
+        The hierarchical form: a dense level above the windows.
     balance : float
         A group of n people is drawn with weight n^(1 - balance): 0 draws every person alike,
         1 every group alike.
@@ -55,6 +81,7 @@ class Preset(BaseModel):
     local_size: int = 10
     window: tuple[int, int, int] | None = None
     overlap: int = 0
+    anatomy: AnatomyLevel | None = None
     objective: ObjectiveConfig = ObjectiveConfig()
     augment: AugmentConfig = AugmentConfig()
     score: ScoreConfig = ScoreConfig()
@@ -108,6 +135,21 @@ class Preset(BaseModel):
                 "TRN-007", f"{where}: {first['msg']}", "Give another value."
             ) from error
 
+    def above(self) -> Preset:
+        """Return the choices by which the anatomy level is trained, on the grid of its blocks."""
+        assert self.anatomy is not None
+        grid = self.preprocess.grid.coarser(self.anatomy.factor)
+        space = {"shape": grid.shape, "spacing_mm": grid.spacing_mm, "origin_mm": grid.origin_mm}
+        changes = self.anatomy.model_dump(exclude={"factor"})
+        return Preset.model_validate(
+            {
+                **self.model_dump(),
+                **changes,
+                "preprocess": {**self.preprocess.model_dump(), **space},
+                "latent": "dense", "window": None, "overlap": 0, "anatomy": None,
+            }
+        )  # fmt: skip
+
     @model_validator(mode="after")
     def _mirror_needs_symmetry(self) -> Preset:
         if self.score.asymmetry and not self.augment.flip:
@@ -128,15 +170,26 @@ class Preset(BaseModel):
 
     @model_validator(mode="after")
     def _windows_tile(self) -> Preset:
-        if self.window is not None or self.overlap:
+        if self.window is not None or self.overlap or self.anatomy is not None:
             try:
                 VAEConfig(
                     shape=self.preprocess.shape, latent=self.latent, stem=self.stem,
                     widths=self.widths, window=self.window, overlap=self.overlap,
+                    anatomy=None if self.anatomy is None else self._anatomy(self.anatomy),
                 )  # fmt: skip
             except ValidationError as error:
                 raise ValueError(error.errors()[0]["msg"]) from error
         return self
+
+    def _anatomy(self, level: AnatomyLevel) -> VAEConfig:
+        """Return the network of the anatomy level, its linear and local parts not yet sized."""
+        i, j, k = (n // level.factor for n in self.preprocess.shape)
+        factor, edge = level.linear_factor, level.local_edge
+        return VAEConfig(
+            shape=(i, j, k), stem=level.stem, widths=level.widths, linear_factor=factor,
+            linear_voxels=1 if factor else 0, local_edge=edge, local_size=level.local_size,
+            local_blocks=1 if edge else 0,
+        )  # fmt: skip
 
 
 def _brain(spacing_mm: float, **choices: object) -> Preset:
@@ -186,6 +239,22 @@ PRESETS: dict[str, Preset] = {
     "brain-1mm-patch": _brain(
         1.0, latent="spatial", latent_size=8, widths=(16, 32, 64), window=(64, 64, 64), overlap=16,
         augment=_GENTLE, steps=4000,
+    ),
+    "brain-1mm-hierarchical": _brain(
+        1.0, latent="spatial", latent_size=8, widths=(16, 32, 64), window=(64, 64, 64), overlap=16,
+        anatomy=AnatomyLevel(factor=4), augment=_GENTLE, steps=4000,
+    ),
+    "brain-2mm-hierarchical": _brain(
+        2.0, latent="spatial", latent_size=8, widths=(16, 32, 64), window=(48, 48, 48), overlap=16,
+        anatomy=AnatomyLevel(factor=2), augment=_GENTLE, steps=1000,
+    ),
+    "brain-4mm-hierarchical": _brain(
+        4.0, latent="spatial", latent_size=8, widths=(16, 32), window=(24, 24, 24), overlap=8,
+        anatomy=AnatomyLevel(
+            factor=2, latent_size=16, stem=1, widths=(16, 32, 32), local_edge=4, local_size=8,
+            steps=300,
+        ),
+        augment=_GENTLE, steps=600,
     ),
 }  # fmt: skip
 """By name. ``brain-8mm`` trains in seconds: for tests and first looks."""

@@ -33,7 +33,7 @@ class ScanInSpace:
         while np.prod([n // factor for n in self.config.shape]) > OVERVIEW_VOXELS:
             factor += 1
         self.exact = factor == 1
-        self.coarse, template = _coarser(self.config, model.template, factor)
+        self.coarse, template = coarser(self.config, model.template, factor)
         self.prepared = prepare(self.overview, self.coarse, template)
         self.checks = check_prepared(scan.grid, self.prepared, self.config, template)
         if not force:
@@ -106,7 +106,7 @@ class ScanInSpace:
         return (self.intensity.backward(image) * bias).astype(np.float32)
 
 
-def _coarser(
+def coarser(
     config: PreprocessConfig, template: Template, factor: int
 ) -> tuple[PreprocessConfig, Template]:
     """Return space and template in blocks of ``factor``³ voxels."""

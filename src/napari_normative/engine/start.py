@@ -28,8 +28,13 @@ LEAST_FOREGROUND = 0.08
 """Share of a block that must be foreground for it to carry local latents."""
 
 
-def architecture(preset: Preset, prepared: PreparedCohort) -> VAEConfig:
-    """Return the network's configuration for a cohort: no more directions than it spans."""
+def architecture(
+    preset: Preset, prepared: PreparedCohort, anatomy: VAEConfig | None = None
+) -> VAEConfig:
+    """Return the network's configuration for a cohort: no more directions than it spans.
+
+    ``anatomy`` is the level above the windows, where the preset has one.
+    """
     factor = preset.linear_factor if preset.latent == "dense" else 0
     size = preset.latent_size
     voxels = 0
@@ -54,6 +59,7 @@ def architecture(preset: Preset, prepared: PreparedCohort) -> VAEConfig:
         window=preset.window,
         overlap=preset.overlap,
         condition=covariates_of(prepared.people, preset.condition_on).each,
+        anatomy=anatomy,
     )
 
 

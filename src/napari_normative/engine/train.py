@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_normative.core.card import CurvePoint, TrainingFacts
 from napari_normative.engine.align import aligned_cohort, places, reporter
+from napari_normative.engine.anatomy import FOLDER
 from napari_normative.engine.assemble import Label
 from napari_normative.engine.cohort import counts
 from napari_normative.engine.curves import require_tensorboard
@@ -196,6 +197,7 @@ def _check(preset: Preset, how: How) -> None:
         require_tensorboard()
     if not how.resume:
         require_unused(how.checkpoints)
+        require_unused(how.folder / FOLDER / how.checkpoints.name)
 
 
 def _train(

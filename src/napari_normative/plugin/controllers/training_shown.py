@@ -30,6 +30,10 @@ _FOR = {
     "brain-8mm": "Brains, 8 mm: for a first look at a cohort. Not for use.",
     "crop-1mm": "Small regions that were cut out alike, 1 mm; nothing is aligned.",
     "brain-1mm-patch": "Brains, 1 mm, in windows: little memory. Not yet shown to find more.",
+    "brain-1mm-hierarchical": "Brains, 1 mm: windows below a level that knows the whole. Little "
+    "memory. Not yet shown to find more.",
+    "brain-2mm-hierarchical": "Brains, 2 mm: windows below a level that knows the whole.",
+    "brain-4mm-hierarchical": "Brains, 4 mm: the same, for a first look.",
 }
 
 
