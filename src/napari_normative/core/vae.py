@@ -12,7 +12,8 @@ Two forms by configuration:
     A latent vector per cell of a coarse grid, for crops and large fields of view;
     any spatial size divisible by the stride. In its *patch form* the network sees windows of
     the model's space and, as three further channels, where each voxel lies in it; a volume is
-    reconstructed window by window and blended, at a cost linear in its voxels.
+    reconstructed window by window and blended, at a cost linear in its voxels. With a
+    *codebook* every cell's latent is decoded as the nearest of a number of codes.
 
 Shapes: volumes are (N, C, I, J, K); dense latents (N, Z); spatial latents
 (N, Z, I/s, J/s, K/s) with stride s.
@@ -29,6 +30,7 @@ from torch.nn import functional as F
 
 from napari_normative.core.config import VAEConfig
 from napari_normative.core.linear import LinearBranch, LocalLevel
+from napari_normative.core.quantise import Quantiser
 from napari_normative.core.windows import Windows
 
 LOG_VARIANCE_RANGE = (-10.0, 4.0)
@@ -226,6 +228,7 @@ class VAE(nn.Module):
         self.linear: LinearBranch | None = None
         self.local: LocalLevel | None = None
         self.log_sigma: nn.Parameter | None = None
+        self.quantiser: Quantiser | None = None
         if config.latent == "dense":
             i, j, k = config.cells
             flat = config.bottleneck * i * j * k
@@ -243,8 +246,10 @@ class VAE(nn.Module):
             nn.init.zeros_(self.to_latent.weight)
             nn.init.zeros_(self.to_latent.bias)
         else:
-            self.to_latent = Conv3d(width, 2 * size, 1)
+            self.to_latent = Conv3d(width, size if config.codes else 2 * size, 1)
             self.decoder = Decoder(config, size)
+            if config.codes:
+                self.quantiser = Quantiser(config.codes, size)
 
     def encode(self, x: Tensor, origin: Tensor | None = None) -> Latent:
         """Volumes (N, C, I, J, K) to a Gaussian over latents.
@@ -253,7 +258,10 @@ class VAE(nn.Module):
         0, as of whole volumes, unless given.
         """
         if self.config.latent == "spatial":
-            mean, log_variance = self.to_latent(self.encoder(x, origin)).chunk(2, dim=1)
+            found = self.to_latent(self.encoder(x, origin))
+            if self.quantiser is not None:  # which code is certain, given the scan
+                return Latent(found, torch.full_like(found, LOG_VARIANCE_RANGE[0]))
+            mean, log_variance = found.chunk(2, dim=1)
             return Latent(mean, log_variance.clamp(*LOG_VARIANCE_RANGE))
         # 0 is outside the scan's foreground: nothing is known there, so no deviation either.
         centred = (x - self.mean_image) * (x != 0).any(1, keepdim=True)
@@ -273,7 +281,7 @@ class VAE(nn.Module):
         for :meth:`encode`.
         """
         if self.config.latent == "spatial":
-            out: Tensor = self.decoder(z, origin)
+            out: Tensor = self.decoder(z if self.quantiser is None else self.quantiser(z), origin)
             return out
         cells = self.from_latent(z).reshape(len(z), self.config.bottleneck, *self.config.cells)
         out = self.mean_image + self.decoder(cells)

@@ -72,6 +72,7 @@ class Trainee(pl.LightningModule):
         self.network = network
         self.average = copy.deepcopy(network).requires_grad_(False)
         self.cohort, self.preset, self.seed = cohort, preset, seed
+        self.people = len(cohort.select("train"))
         self.max_minutes, self.checkpoints = max_minutes, checkpoints
         self.report, self.cancel, self.ranks = report, cancel, ranks or Ranks()
         self.show, self.show_every_s = show, show_every_s
@@ -113,9 +114,10 @@ class Trainee(pl.LightningModule):
         latent = Latent(latent.mean.float(), latent.log_variance.float())
         z = latent.mean + batch.chance.latent * torch.exp(0.5 * latent.log_variance)
         out = self.network.decode(z, origin=batch.origins).float()
+        codebook = self.network.quantiser
         terms = evaluate(
             target, out, latent, mask, self.preset.objective, progress, self.network.log_sigma,
-            self.ranks.total,
+            self.ranks.total, z, self.people, None if codebook is None else codebook.quantised(z),
         )  # fmt: skip
         optimizer = self.optimizers()
         optimizer.zero_grad()  # type: ignore[union-attr]
@@ -126,6 +128,8 @@ class Trainee(pl.LightningModule):
         # Both are the whole batch's: every process skips a step, or none does.
         if torch.isfinite(terms.elbo) and torch.isfinite(norm):
             optimizer.step()  # type: ignore[union-attr]
+            if codebook is not None:
+                codebook.follow(z)
             self.bad_steps = 0
             self._follow()
             self._recent.append(Terms(*(t.detach() for t in terms)))
@@ -222,12 +226,17 @@ class Trainee(pl.LightningModule):
         }
 
     def _trained_by(self) -> dict[str, object]:
-        """Return the preset without the choices that come after training, and without windows
-        where there are none, as in checkpoints of earlier versions.
+        """Return the preset without the choices that come after training, and without windows,
+        codes and a weight of total correlation where there are none, as in checkpoints of earlier
+        versions.
         """
-        later = {"score", "local_edge", "local_size"}
-        whole = {"window", "overlap"} if self.preset.window is None else set()
-        return self.preset.model_dump(mode="json", exclude=later | whole)
+        made = self.preset.model_dump(mode="json", exclude={"score", "local_edge", "local_size"})
+        unused = {"window", "overlap"} if self.preset.window is None else set()
+        if not self.preset.codes:
+            unused.add("codes")
+        if self.preset.objective.total_correlation == 1:
+            del made["objective"]["total_correlation"]
+        return {name: value for name, value in made.items() if name not in unused}
 
     def _copies(self) -> tuple[tuple[str, VAE], ...]:
         return ("network.", self.network), ("average.", self.average)

@@ -24,7 +24,8 @@ class Preset(BaseModel):
     template : {"mni152", "none"}
         What scans are first aligned to, unless ``--template`` names a file.
     latent : {"dense", "spatial"}
-    latent_size, stem, widths, bottleneck, linear_factor, local_edge, local_size, window, overlap
+    latent_size, stem, widths, bottleneck, linear_factor, local_edge, local_size, window, overlap,
+    codes
         As in VAEConfig.
     steps, batch, rate
         Optimiser steps, volumes (in the patch form: windows) per step, largest learning rate.
@@ -53,6 +54,7 @@ class Preset(BaseModel):
     local_size: int = 10
     window: tuple[int, int, int] | None = None
     overlap: int = 0
+    codes: int = 0
     objective: ObjectiveConfig = ObjectiveConfig()
     augment: AugmentConfig = AugmentConfig()
     score: ScoreConfig = ScoreConfig()
@@ -109,6 +111,14 @@ class Preset(BaseModel):
     def _map_needs_places(self) -> Preset:
         if self.objective.likelihood == "gaussian-map" and self.latent != "dense":
             raise ValueError("a map of σ needs the dense latent: voxels of one place in the body")
+        return self
+
+    @model_validator(mode="after")
+    def _parts_fit_the_latent(self) -> Preset:
+        if self.codes and self.latent != "spatial":
+            raise ValueError("codes need the spatial latent: a code is of a cell")
+        if self.latent != "dense" and self.objective.total_correlation != 1:
+            raise ValueError("a weight of total correlation needs the dense latent")
         return self
 
     @model_validator(mode="after")

@@ -51,6 +51,7 @@ def architecture(preset: Preset, prepared: PreparedCohort) -> VAEConfig:
         local_mirrored=preset.augment.flip,
         window=preset.window,
         overlap=preset.overlap,
+        codes=preset.codes,
     )
 
 
