@@ -42,6 +42,7 @@ _PUBLIC = {
     "StoredReconstruction": "napari_normative.engine.large",
     "Volume": "napari_normative.volume",
     "available_models": "napari_normative.engine.model",
+    "disentanglement": "napari_normative.engine.disentanglement",
     "evaluate": "napari_normative.engine.evaluate",
     "fit": "napari_normative.engine.train",
     "fit_probe": "napari_normative.engine.probe",
@@ -80,6 +81,7 @@ __all__ = [
     "Volume",
     "__version__",
     "available_models",
+    "disentanglement",
     "evaluate",
     "fit",
     "fit_probe",
@@ -100,6 +102,7 @@ if TYPE_CHECKING:
     from napari_normative.engine.batch import Outcome
     from napari_normative.engine.denoise import Denoised
     from napari_normative.engine.detection import Detection
+    from napari_normative.engine.disentanglement import disentanglement
     from napari_normative.engine.draws import Draws
     from napari_normative.engine.encoding import Encoding
     from napari_normative.engine.evaluate import evaluate
