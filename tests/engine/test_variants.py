@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from napari_normative.engine import loop
 from napari_normative.engine.model import load_model
 from napari_normative.engine.optimise import How
 from napari_normative.engine.presets import PRESETS, Preset
@@ -53,6 +55,17 @@ def test_what_looks_at_a_whole_batch_trains_in_one_process(variant: str, tmp_pat
     how = How("cpu", "auto", None, False, False, tmp_path, Ranks(0, 2, 0, 2))
     with pytest.raises(TrainingError, match=r"TRN-032.*2 processes.*--devices"):
         _check(chosen("brain-8mm", variant, {}), how)
+
+
+def test_checkpoints_of_earlier_versions_belong_to_the_presets_of_now() -> None:
+    def trained_by(preset: Preset) -> dict[str, object]:
+        return loop.Trainee._trained_by(SimpleNamespace(preset=preset))  # type: ignore[arg-type]
+
+    before = trained_by(PRESETS["brain-8mm"])
+    assert "codes" not in before
+    assert set(before["objective"]) == {"likelihood", "ssim", "beta", "free_nats", "warmup"}
+    assert trained_by(chosen("brain-8mm", "beta-tc", {}))["objective"]["total_correlation"] == 6.0
+    assert trained_by(chosen("brain-8mm", "vq", {}))["codes"] == 128
 
 
 @pytest.fixture(scope="module", params=["beta-tc", "vq"])
