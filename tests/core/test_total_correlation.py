@@ -10,7 +10,7 @@ from torch.distributions import MultivariateNormal, Normal
 
 from napari_normative.core.config import ObjectiveConfig
 from napari_normative.core.objective import evaluate, kl_divergence
-from napari_normative.core.total_correlation import decomposed, log_normal
+from napari_normative.core.total_correlation import _log_weight, decomposed, log_normal
 from napari_normative.core.vae import Latent
 
 OWN = 0.4
@@ -84,6 +84,19 @@ def test_its_gradient_takes_a_correlation_away() -> None:
         adam.step()
     after = torch.corrcoef((latent.mean @ mixed).detach().T)[0, 1]
     assert abs(float(after)) < 0.25 < abs(float(torch.corrcoef(latent.mean.T)[0, 1]))
+
+
+def test_the_density_of_the_cohort_is_estimated_without_bias() -> None:
+    z, latent = cohort(0.4, n=4)
+    wanted = torch.exp(log_normal(z[:1, None], latent.mean, latent.log_variance).sum(-1)).mean()
+    found = []
+    for other in (1, 2, 3):  # every batch of two in which the first person is
+        pair = torch.tensor([0, other])
+        own, their = (log_normal(z[:1], *(t[[i]] for t in latent)).sum().exp() for i in pair)
+        weight = _log_weight(2, 4, like=z).exp()
+        assert weight.sum(1).tolist() == pytest.approx([1, 1])
+        found.append(weight[0, 0] * own + weight[0, 1] * their)
+    torch.testing.assert_close(torch.stack(found).mean(), wanted)
 
 
 def test_one_person_alone_has_no_cohort() -> None:
