@@ -295,7 +295,8 @@ def _gap(done: dict[str, list[dict[str, Any]]], name: str, key: str, digits: str
         people = zip(*(run[key] for run in runs), strict=True)
         return [np.ravel(person).tolist() for person in people]
 
-    gap = paired_difference(by_person(done[name]), by_person(done[DEFAULT]))
+    both = min(len(done[name]), len(done[DEFAULT]))  # of the same seeds
+    gap = paired_difference(by_person(done[name][:both]), by_person(done[DEFAULT][:both]))
     return f"{gap.value:+{digits}} [{gap.low:+{digits}}, {gap.high:+{digits}}]"
 
 
@@ -340,7 +341,7 @@ presets on the grid of `brain-8mm` (8 mm; scans aligned at 4 mm and averaged), t
 and calibration. Figures of people who took no part: ELBO and KL of 32 (calibration-b and test),
 error and disentanglement of 48, lesions (real shapes, simulated darker and brighter, AP of |z|)
 in the 16 calibration-b people. Brackets: 95 %, bootstrap over people of the paired difference to
-the default; they hold people, not seeds.
+the default, of the seeds that both rows have; they hold people, not seeds.
 
 - **ELBO, nats**: one likelihood for all, a Gaussian with the error of calibration-a people as σ.
   *Global level* is what training maximises; beside it with the local level, which is fitted
