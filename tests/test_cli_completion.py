@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from napari_normative.cli import app, complete
 from napari_normative.engine.presets import PRESETS
+from napari_normative.engine.variants import VARIANTS
 from napari_normative.io.samples import SAMPLES
 
 COMPLETE = "_NAPARI_NORMATIVE_COMPLETE"
@@ -37,6 +38,7 @@ def offered(words: str) -> list[str]:
         ("evaluate x.tsv --model m", ["mine.safetensors"]),
         ("detect --device c", ["cpu"]),
         ("train --preset brain-2", ["brain-2mm", "brain-2mm-hierarchical"]),
+        ("train --variant beta", ["beta-vae", "beta-tc"]),
         ("demo --sample whole", ["whole-head", "whole-head-with-lesion"]),
         ("review export x --format d", ["dicom"]),
         ("detect scans", []),  # the shell offers files then
@@ -59,6 +61,7 @@ def without_gpus(glob):  # type: ignore[no-untyped-def]
 
 def test_the_names_are_those_of_the_program() -> None:
     assert tuple(PRESETS) == complete.PRESETS
+    assert tuple(VARIANTS) == complete.VARIANTS
     assert tuple(SAMPLES) == complete.SAMPLES
 
 

@@ -44,6 +44,7 @@ _PUBLIC = {
     "StoredReconstruction": "napari_normative.engine.stored_reconstruction",
     "Volume": "napari_normative.volume",
     "available_models": "napari_normative.engine.model",
+    "disentanglement": "napari_normative.engine.disentanglement",
     "evaluate": "napari_normative.engine.evaluate",
     "fit": "napari_normative.engine.train",
     "fit_head": "napari_normative.engine.head_fit",
@@ -94,6 +95,7 @@ __all__ = [
     "__version__",
     "available_models",
     "describe_directions",
+    "disentanglement",
     "evaluate",
     "fit",
     "fit_head",
@@ -119,6 +121,7 @@ if TYPE_CHECKING:
     from napari_normative.engine.candidate_report import CandidateReport
     from napari_normative.engine.denoise import Denoised
     from napari_normative.engine.detection import Detection
+    from napari_normative.engine.disentanglement import disentanglement
     from napari_normative.engine.draws import Draws
     from napari_normative.engine.encoding import Encoding
     from napari_normative.engine.evaluate import evaluate

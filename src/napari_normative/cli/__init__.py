@@ -15,6 +15,7 @@ from napari_normative.cli.config import config
 from napari_normative.cli.demo import demo
 from napari_normative.cli.denoise import denoise
 from napari_normative.cli.detect import detect
+from napari_normative.cli.disentanglement import disentanglement
 from napari_normative.cli.evaluate import evaluate
 from napari_normative.cli.export import export, prepare
 from napari_normative.cli.import_monai import import_monai
@@ -50,6 +51,7 @@ app.command(rich_help_panel=MODELS)(train)
 app.command(rich_help_panel=MODELS)(evaluate)
 app.command(rich_help_panel=MODELS)(probe)
 app.command(rich_help_panel=MODELS)(directions)
+app.command(rich_help_panel=MODELS)(disentanglement)
 app.command(rich_help_panel=MODELS)(sample)
 app.command(rich_help_panel=MODELS)(augment)
 app.command(rich_help_panel=MODELS)(export)

@@ -10,6 +10,10 @@ PRESETS = (
     "brain-2mm", "brain-4mm", "brain-8mm", "crop-1mm", "brain-1mm-patch", "brain-1mm-hierarchical",
     "brain-2mm-hierarchical", "brain-4mm-hierarchical",
 )  # fmt: skip
+VARIANTS = (
+    "vae", "autoencoder", "beta-vae", "beta-tc", "context-encoding", "no-components", "spatial",
+    "vq",
+)  # fmt: skip
 SAMPLES = ("healthy-brain", "brain-with-lesion", "whole-head", "whole-head-with-lesion")
 """The names that are known elsewhere, without the half second that loading them takes."""
 
@@ -46,6 +50,11 @@ def devices() -> list[tuple[str, str]]:
 def presets() -> list[str]:
     """Offer the presets of ``train``."""
     return list(PRESETS)
+
+
+def variants() -> list[str]:
+    """Offer the variants of ``train``."""
+    return list(VARIANTS)
 
 
 def samples() -> list[str]:

@@ -112,6 +112,13 @@ def train(
         str,
         typer.Option(help="Size of network and spacing.", autocompletion=complete.presets),
     ] = "brain-2mm",
+    variant: Annotated[
+        str | None,
+        typer.Option(
+            help="Form of the autoencoder, e.g. beta-tc or vq; the preset's own unless given.",
+            autocompletion=complete.variants,
+        ),
+    ] = None,
     balance: Annotated[
         str | None,
         typer.Option(
@@ -210,6 +217,7 @@ def train(
                 cohort,
                 out,
                 preset=preset,
+                variant=variant,
                 changes=changes,
                 seed=seed,
                 template=template,
@@ -224,6 +232,7 @@ def train(
             cohort,
             out,
             preset=preset,
+            variant=variant,
             changes=changes,
             max_minutes=max_minutes,
             seed=seed,

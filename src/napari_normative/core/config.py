@@ -56,6 +56,9 @@ class VAEConfig(BaseModel):
     anatomy : VAEConfig, optional
         The hierarchical form: a dense network above the windows, that sees the whole space in
         blocks of voxels, as its smaller ``shape`` says. Its latents are the model's.
+    codes : int
+        Vectors of the codebook that a cell's latent is replaced by when it is decoded, spatial
+        form only; 0 for latents that are not quantised.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -79,6 +82,7 @@ class VAEConfig(BaseModel):
     overlap: int = Field(0, ge=0)
     condition: tuple[Covariate, ...] = ()
     anatomy: VAEConfig | None = None
+    codes: int = Field(0, ge=0)
 
     @property
     def seen(self) -> tuple[int, int, int]:
@@ -121,6 +125,12 @@ class VAEConfig(BaseModel):
             raise ValueError(f"shape {self.shape} is not divisible by {self.linear_factor}")
         if bool(self.linear_factor) != bool(self.linear_voxels):
             raise ValueError("linear_factor and linear_voxels are given together or not at all")
+        if self.codes and self.latent != "spatial":
+            raise ValueError("codes need the spatial latent: a code is of a cell")
+        if self.codes and self.anatomy is not None:
+            raise ValueError("windows below an anatomy level have no codes")
+        if self.codes == 1:
+            raise ValueError("a codebook holds two codes or more")
         if self.window is not None:
             self._tile(self.window)
         elif self.overlap or self.anatomy is not None:
@@ -279,6 +289,9 @@ class ObjectiveConfig(BaseModel):
         KL per latent direction (batch mean) that costs nothing.
     warmup : float
         Share of training over which ``beta`` rises from 0.
+    total_correlation : float
+        Weight, within the KL, of the total correlation of the cohort's latents; 1 is the plain
+        KL, more presses latents to be independent of each other.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -288,3 +301,4 @@ class ObjectiveConfig(BaseModel):
     beta: float = Field(1.0, ge=0)
     free_nats: float = Field(0.05, ge=0)
     warmup: float = Field(0.2, ge=0, le=1)
+    total_correlation: float = Field(1.0, ge=0)

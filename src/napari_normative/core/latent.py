@@ -352,13 +352,13 @@ class LatentHealth:
         Mean KL(q(z|x) || N(0, I)).
     active : int
         Directions whose mean KL exceeds ``ACTIVE_NATS``.
-    aggregate_kl_nats : float
-        KL of the Gaussian with the aggregated posterior's moments.
+    aggregate_kl_nats : float or None
+        KL of the Gaussian with the aggregated posterior's moments; None of a codebook.
     """
 
     total_kl_nats: float
     active: int
-    aggregate_kl_nats: float
+    aggregate_kl_nats: float | None
 
 
 def latent_health(means: FloatArray, variances: FloatArray) -> LatentHealth:
@@ -374,4 +374,18 @@ def latent_health(means: FloatArray, variances: FloatArray) -> LatentHealth:
         total_kl_nats=float(kl.sum()),
         active=int((kl > ACTIVE_NATS).sum()),
         aggregate_kl_nats=AggregatedPosterior.fit(means, variances).prior_kl_nats(),
+    )
+
+
+def code_health(index: NDArray[np.integer], codes: int) -> LatentHealth:
+    """Return the health of the cells' codes of n people, shape (n, ...).
+
+    Every cell costs the KL of one code to a uniform prior, ln K; one that has the same code in
+    everybody says nothing and is not active.
+    """
+    cells = index.reshape(len(index), -1)
+    return LatentHealth(
+        total_kl_nats=cells.shape[1] * float(np.log(codes)),
+        active=int((cells != cells[0]).any(axis=0).sum()),
+        aggregate_kl_nats=None,
     )

@@ -12,6 +12,8 @@ from torch.nn import functional as F
 
 from napari_normative.core.config import ObjectiveConfig
 from napari_normative.core.latent import ACTIVE_NATS
+from napari_normative.core.quantise import Quantised
+from napari_normative.core.total_correlation import decomposed
 from napari_normative.core.vae import Latent
 
 LOG_SIGMA_FLOOR = -4.0
@@ -54,6 +56,21 @@ def kl_divergence(latent: Latent) -> Tensor:
     """
     mean, log_variance = latent
     return 0.5 * (mean**2 + log_variance.exp() - 1.0 - log_variance)
+
+
+def latent_nats(levels: tuple[Latent, ...], codes: int = 0) -> float:
+    """Return the KL of a volume's latents to their prior, nats, all levels together.
+
+    Parameters
+    ----------
+    levels : tuple of Latent
+        Of one volume.
+    codes : int
+        Of a codebook for the cells, whose prior is uniform over them; 0 for a prior N(0, I).
+    """
+    if codes:
+        return sum(level.mean[0, 0].numel() for level in levels) * math.log(codes)
+    return sum(float(kl_divergence(level).sum()) for level in levels)
 
 
 def gaussian(error: Tensor, weight: Tensor, whole: Whole = alone) -> tuple[Tensor, Tensor]:
@@ -164,6 +181,9 @@ def evaluate(
     progress: float = 1.0,
     log_sigma: Tensor | None = None,
     whole: Whole = alone,
+    z: Tensor | None = None,
+    people: int = 0,
+    quantised: Quantised | None = None,
 ) -> Terms:
     """Return the objective of a batch, or of a part of it.
 
@@ -181,6 +201,14 @@ def evaluate(
         The network's, for the likelihood ``gaussian-map``.
     whole : callable
         Where this is a part of a batch: sums over all parts.
+    z : Tensor, shape (N, Z), optional
+        The draws that were decoded, where total correlation has a weight of its own. That needs
+        the batch in one part.
+    people : int
+        In training; likewise.
+    quantised : Quantised, optional
+        What the codebook made of the draws, where there is one: β then weighs the commitment
+        instead, the KL being the same for all latents. Needs the batch in one part.
     """
     weight = mask.expand_as(x)
     error = (x - reconstruction) * weight
@@ -201,18 +229,28 @@ def evaluate(
     dear = mean_kl >= config.free_nats
     free = (config.free_nats * len(x) / volumes).expand_as(own_kl)
     penalty = torch.where(dear, own_kl / volumes, free).sum()
+    if quantised is not None:
+        penalty = quantised.distance().mean()
     warm = min(1.0, progress / config.warmup) if config.warmup > 0 else 1.0
     loss = nll.sum() / volumes + warm * config.beta * penalty
+    if config.total_correlation != 1:
+        if z is None:
+            raise ValueError("a weight of total correlation needs the draws")
+        excess = config.total_correlation - 1
+        total = decomposed(z, latent, people).total_correlation
+        loss = loss + warm * config.beta * excess * total
     if config.ssim > 0:
         unlike = (1 - ssim_map(x, reconstruction, mask)) * weight
         loss = loss + config.ssim * unlike.sum() / volumes
-    reconstruction_nats, kl = nats / volumes, mean_kl.sum()
+    reconstruction_nats, kl, active = nats / volumes, mean_kl.sum(), (mean_kl > ACTIVE_NATS).sum()
+    if quantised is not None:
+        kl, active = torch.full_like(kl, quantised.nats()), quantised.used()
     return Terms(
         loss=loss,
         elbo=-(reconstruction_nats + kl),
         reconstruction=reconstruction_nats,
         kl=kl,
-        active=(mean_kl > ACTIVE_NATS).sum(),
+        active=active,
         scale=scale,
         voxels=voxels / volumes,
     )

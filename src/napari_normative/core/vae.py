@@ -14,7 +14,8 @@ Two forms by configuration:
     any spatial size divisible by the stride. In its *patch form* the network sees windows of
     the model's space and, as three further channels, where each voxel lies in it; a volume is
     reconstructed window by window and blended, at a cost linear in its voxels. The
-    *hierarchical form* (:mod:`napari_normative.core.two_levels`) has a dense level above.
+    *hierarchical form* (:mod:`napari_normative.core.two_levels`) has a dense level above. With a
+    *codebook* every cell's latent is decoded as the nearest of a number of codes.
 
 Shapes: volumes are (N, C, I, J, K); dense latents (N, Z); spatial latents
 (N, Z, I/s, J/s, K/s) with stride s.
@@ -33,6 +34,7 @@ from napari_normative.core.blocks import Conv3d, ResidualBlock, Unfold, fold, no
 from napari_normative.core.conditional import Condition
 from napari_normative.core.config import VAEConfig
 from napari_normative.core.linear import LinearBranch, LocalLevel
+from napari_normative.core.quantise import Quantiser
 from napari_normative.core.windows import Windows
 
 LOG_VARIANCE_RANGE = (-10.0, 4.0)
@@ -152,6 +154,7 @@ class VAE(nn.Module):
         self.local: LocalLevel | None = None
         self.condition: Condition | None = None
         self.log_sigma: nn.Parameter | None = None
+        self.quantiser: Quantiser | None = None
         if config.latent == "dense":
             i, j, k = config.cells
             flat = config.bottleneck * i * j * k
@@ -171,8 +174,10 @@ class VAE(nn.Module):
             nn.init.zeros_(self.to_latent.weight)
             nn.init.zeros_(self.to_latent.bias)
         else:
-            self.to_latent = Conv3d(width, 2 * size, 1)
+            self.to_latent = Conv3d(width, size if config.codes else 2 * size, 1)
             self.decoder = Decoder(config, size)
+            if config.codes:
+                self.quantiser = Quantiser(config.codes, size)
 
     def given(self, code: Tensor) -> VAE:
         """Return this network, its weights shared, for people of whom something is known.
@@ -198,7 +203,10 @@ class VAE(nn.Module):
         0, as of whole volumes, unless given.
         """
         if self.config.latent == "spatial":
-            mean, log_variance = self.to_latent(self.encoder(x, origin)).chunk(2, dim=1)
+            found = self.to_latent(self.encoder(x, origin))
+            if self.quantiser is not None:  # which code is certain, given the scan
+                return Latent(found, torch.full_like(found, LOG_VARIANCE_RANGE[0]))
+            mean, log_variance = found.chunk(2, dim=1)
             return Latent(mean, log_variance.clamp(*LOG_VARIANCE_RANGE))
         centred = self._centred(x)
         features = self.squeeze(self.encoder(centred)).flatten(1)
@@ -228,7 +236,7 @@ class VAE(nn.Module):
         for :meth:`encode`.
         """
         if self.config.latent == "spatial":
-            out: Tensor = self.decoder(z, origin)
+            out: Tensor = self.decoder(z if self.quantiser is None else self.quantiser(z), origin)
             return out
         flat = self.from_latent(z)
         if self.condition is not None:

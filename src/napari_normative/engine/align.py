@@ -9,9 +9,10 @@ from pathlib import Path
 from napari_normative.engine.cohort import groups, read_cohort, require_enough
 from napari_normative.engine.conditions import covariates_of
 from napari_normative.engine.prepared import PreparedCohort, prepare_cohort
-from napari_normative.engine.presets import Preset, preset_named
+from napari_normative.engine.presets import Preset
 from napari_normative.engine.progress import TrainProgress
 from napari_normative.engine.ranks import Ranks, joined
+from napari_normative.engine.variants import chosen as chosen_preset
 from napari_normative.errors import CancelledError, TrainingError
 from napari_normative.io.folders import claimed
 
@@ -21,6 +22,7 @@ def align(
     out: str | Path,
     *,
     preset: str | Preset = "brain-2mm",
+    variant: str | None = None,
     changes: Mapping[str, object] | None = None,
     seed: int = 0,
     template: str | Path | None = None,
@@ -37,7 +39,7 @@ def align(
     ------
     CohortError, TrainingError, OutputError
     """
-    chosen = preset_named(preset).changed(changes or {})
+    chosen = chosen_preset(preset, variant, changes)
     _, folder = places(out, workdir)
     tell = progress or (lambda state: None)
     with contextlib.ExitStack() as held, joined() as ranks:

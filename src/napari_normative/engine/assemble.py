@@ -12,7 +12,13 @@ import numpy as np
 from napari_normative.core.calibration import Calibration
 from napari_normative.core.card import CalibrationFacts, ModelCard, TrainingFacts
 from napari_normative.core.config import NetworkConfig, ObjectiveConfig, VAEConfig
-from napari_normative.core.latent import AggregatedPosterior, People, latent_health
+from napari_normative.core.latent import (
+    AggregatedPosterior,
+    LatentHealth,
+    People,
+    code_health,
+    latent_health,
+)
 from napari_normative.core.score import ScoreConfig
 from napari_normative.engine.calibrate import calibrate, held_out
 from napari_normative.engine.conditions import codes_of, covariates_in
@@ -117,7 +123,7 @@ def assemble(
 
     calibration = calibrate(prepared, reconstruct, score, flip=flip, codes=codes)
     posterior = AggregatedPosterior.fit(latents, variances)
-    health = latent_health(latents, variances)
+    health = _health(network, latents, variances)
     card = ModelCard(
         name=label.name,
         title=label.title,
@@ -136,7 +142,9 @@ def assemble(
             rate_high=round(calibration.rate_high, 3),
             latent_total_kl_nats=round(health.total_kl_nats, 2),
             latent_active=health.active,
-            latent_aggregate_kl_nats=round(health.aggregate_kl_nats, 2),
+            latent_aggregate_kl_nats=(
+                None if health.aggregate_kl_nats is None else round(health.aggregate_kl_nats, 2)
+            ),
         ),
         held_out=held_out(prepared, reconstruct, codes),
         intended_use=INTENDED_USE,
@@ -152,6 +160,17 @@ def assemble(
         unseen, _ = gaussians("calibration-a", "calibration-b")
         tensors.update(People.anonymous(latents, unseen).tensors())
     return NormativeModel(card, tensors)
+
+
+def _health(network: Network, means: FloatArray, variances: FloatArray) -> LatentHealth:
+    codebook = getattr(network, "quantiser", None)
+    if codebook is None:
+        return latent_health(means, variances)
+    import torch
+
+    with torch.inference_mode():
+        cells = torch.from_numpy(means).to(codebook.codes.device)
+        return code_health(codebook.quantised(cells).which.cpu().numpy(), len(codebook.codes))
 
 
 def windowed(config: NetworkConfig, spacing_mm: float) -> str:

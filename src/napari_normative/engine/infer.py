@@ -251,16 +251,17 @@ def run_network(
 
 
 def latent_kl_nats(model: NormativeModel, image: FloatArray, device: str) -> float:
-    """Return KL(q(z|x) || N(0, I)) of one image (C, I, J, K), nats, all levels together."""
+    """Return KL(q(z|x) || prior) of one image (C, I, J, K), nats, all levels together."""
     import torch
 
-    from napari_normative.core.objective import kl_divergence
+    from napari_normative.core.objective import latent_nats
+
+    codes = getattr(model.card.network, "codes", 0)
 
     def work(name: str) -> float:
         with torch.inference_mode():
             x = torch.from_numpy(image).to(name)[None]
-            levels = model.network(name).levels(x)
-            return sum(float(kl_divergence(level).sum()) for level in levels)
+            return latent_nats(model.network(name).levels(x), codes)
 
     nats: float = on_device(work, model, device)[0]
     return nats

@@ -74,6 +74,7 @@ class Trainee(pl.LightningModule):
         self.average = copy.deepcopy(network).requires_grad_(False)
         self.cohort, self.preset, self.seed = cohort, preset, seed
         self.codes = torch.from_numpy(codes_of(cohort.people, covariates_in(network.config)))
+        self.people = len(cohort.select("train"))
         self.max_minutes, self.checkpoints = max_minutes, checkpoints
         self.report, self.cancel, self.ranks = report, cancel, ranks or Ranks()
         self.show, self.show_every_s = show, show_every_s
@@ -117,9 +118,10 @@ class Trainee(pl.LightningModule):
         latent = Latent(latent.mean.float(), latent.log_variance.float())
         z = latent.mean + batch.chance.latent * torch.exp(0.5 * latent.log_variance)
         out = network.decode_windows(z, batch.origins, guide).float()
+        codebook = network.quantiser
         terms = evaluate(
             target, out, latent, mask, self.preset.objective, progress, self.network.log_sigma,
-            self.ranks.total,
+            self.ranks.total, z, self.people, None if codebook is None else codebook.quantised(z),
         )  # fmt: skip
         optimizer = self.optimizers()
         optimizer.zero_grad()  # type: ignore[union-attr]
@@ -130,6 +132,8 @@ class Trainee(pl.LightningModule):
         # Both are the whole batch's: every process skips a step, or none does.
         if torch.isfinite(terms.elbo) and torch.isfinite(norm):
             optimizer.step()  # type: ignore[union-attr]
+            if codebook is not None:
+                codebook.follow(z)
             self.bad_steps = 0
             self._follow()
             self._recent.append(Terms(*(t.detach() for t in terms)))
@@ -229,14 +233,16 @@ class Trainee(pl.LightningModule):
         return found
 
     def _trained_by(self) -> dict[str, object]:
-        """Return the preset without the choices that come after training, and without windows
-        conditions and levels where there are none, as in checkpoints of earlier versions.
+        """Return the preset without the choices that come after training, and without windows,
+        conditions, levels, codes and a weight of total correlation where there are none, as in
+        checkpoints of earlier versions.
         """
-        left_out = {"score", "local_edge", "local_size"}
-        left_out |= {"window", "overlap"} if self.preset.window is None else set()
-        left_out |= set() if self.preset.condition_on else {"condition_on"}
-        left_out |= {"anatomy"} if self.preset.anatomy is None else set()
-        return self.preset.model_dump(mode="json", exclude=left_out)
+        made = self.preset.model_dump(mode="json", exclude={"score", "local_edge", "local_size"})
+        unused = {"window", "overlap"} if self.preset.window is None else set()
+        unused |= {name for name in ("condition_on", "anatomy", "codes") if not made[name]}
+        if self.preset.objective.total_correlation == 1:
+            del made["objective"]["total_correlation"]
+        return {name: value for name, value in made.items() if name not in unused}
 
     def _copies(self) -> tuple[tuple[str, VAE], ...]:
         return ("network.", self.network), ("average.", self.average)

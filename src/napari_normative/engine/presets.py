@@ -48,7 +48,8 @@ class Preset(BaseModel):
     template : {"mni152", "none"}
         What scans are first aligned to, unless ``--template`` names a file.
     latent : {"dense", "spatial"}
-    latent_size, stem, widths, bottleneck, linear_factor, local_edge, local_size, window, overlap
+    latent_size, stem, widths, bottleneck, linear_factor, local_edge, local_size, window, overlap,
+    codes
         As in VAEConfig.
     steps, batch, rate
         Optimiser steps, volumes (in the patch form: windows) per step, largest learning rate.
@@ -82,6 +83,7 @@ class Preset(BaseModel):
     window: tuple[int, int, int] | None = None
     overlap: int = 0
     anatomy: AnatomyLevel | None = None
+    codes: int = 0
     objective: ObjectiveConfig = ObjectiveConfig()
     augment: AugmentConfig = AugmentConfig()
     score: ScoreConfig = ScoreConfig()
@@ -163,9 +165,15 @@ class Preset(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _condition_needs_a_person(self) -> Preset:
+    def _parts_fit_the_latent(self) -> Preset:
         if self.condition_on and self.latent != "dense":
             raise ValueError("a condition needs the dense latent: one person a volume")
+        if self.codes and self.latent != "spatial":
+            raise ValueError("codes need the spatial latent: a code is of a cell")
+        if self.codes and self.anatomy is not None:
+            raise ValueError("windows below an anatomy level have no codes")
+        if self.latent != "dense" and self.objective.total_correlation != 1:
+            raise ValueError("a weight of total correlation needs the dense latent")
         return self
 
     @model_validator(mode="after")

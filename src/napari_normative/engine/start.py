@@ -60,6 +60,7 @@ def architecture(
         overlap=preset.overlap,
         condition=covariates_of(prepared.people, preset.condition_on).each,
         anatomy=anatomy,
+        codes=preset.codes,
     )
 
 

@@ -21,9 +21,10 @@ from napari_normative.engine.infer import versions
 from napari_normative.engine.model import NormativeModel
 from napari_normative.engine.optimise import How, Optimised, optimise, uses_bf16
 from napari_normative.engine.prepared import PreparedCohort
-from napari_normative.engine.presets import Preset, preset_named
+from napari_normative.engine.presets import Preset
 from napari_normative.engine.progress import TrainProgress
 from napari_normative.engine.ranks import Ranks, joined
+from napari_normative.engine.variants import chosen as chosen_preset
 from napari_normative.errors import TrainingError
 from napari_normative.io.checkpoint import require_unused
 
@@ -33,6 +34,7 @@ def fit(
     out: str | Path,
     *,
     preset: str | Preset = "brain-2mm",
+    variant: str | None = None,
     changes: Mapping[str, object] | None = None,
     max_minutes: float | None = None,
     seed: int = 0,
@@ -64,8 +66,10 @@ def fit(
         Model file, ``.safetensors``.
     preset : str or Preset
         Name in ``PRESETS``, or one of your own.
+    variant : str, optional
+        Name in :data:`napari_normative.engine.variants.VARIANTS`: another form of autoencoder.
     changes : mapping, optional
-        Values of the preset to replace; see :meth:`Preset.changed`.
+        Values of the preset, or of the variant, to replace; see :meth:`Preset.changed`.
     max_minutes : float, optional
         Ends training (not alignment and calibration) after that; the learning rate follows.
     seed : int
@@ -103,7 +107,7 @@ def fit(
     >>> model = fit("healthy/", "brain.safetensors", max_minutes=120)  # doctest: +SKIP
     >>> print(model.card.verdict())  # doctest: +SKIP
     """
-    chosen = preset_named(preset).changed(changes or {})
+    chosen = chosen_preset(preset, variant, changes)
     out, folder = places(out, workdir)
     name = preset if isinstance(preset, str) else "custom"
     tell = progress or (lambda state: None)
@@ -123,7 +127,7 @@ def fit(
             raise SystemExit(0)
         facts = TrainingFacts(
             preset=name,
-            command=_command(name, changes or {}, max_minutes, seed, forget_people),
+            command=_command(name, variant, changes or {}, max_minutes, seed, forget_people),
             seed=seed,
             steps=trained.steps,
             minutes=round(trained.minutes, 1),
@@ -190,6 +194,13 @@ def _check(preset: Preset, how: How) -> None:
             f"Start at most {preset.batch} processes, or take more volumes a step: "
             f"--set batch={how.ranks.size}.",
         )
+    if not how.ranks.alone and (preset.codes or preset.objective.total_correlation != 1):
+        raise TrainingError(
+            "TRN-032",
+            "total correlation and a codebook look at all volumes of a step at once, which "
+            f"{how.ranks.size} processes share",
+            "Train it in one process, without --devices, torchrun or srun.",
+        )
     uses_bf16(how.precision, how.device)
     if not how.ranks.first:
         return
@@ -229,13 +240,14 @@ def _train(
 
 def _command(
     preset: str,
+    variant: str | None,
     changes: Mapping[str, object],
     max_minutes: float | None,
     seed: int,
     forget_people: bool,
 ) -> str:
     limit = f" --max-minutes {max_minutes:g}" if max_minutes else ""
-    words = []
+    words = [f" --variant {variant}"] if variant is not None else []
     for name, value in changes.items():
         text = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
         words.append(f" --set {name}={text}")
