@@ -34,8 +34,15 @@ from napari_normative.io.streamed import Mapped, PlaneWriter, StreamedScan, on_d
 from napari_normative.io.tables import json_bytes
 from napari_normative.io.transforms import Trust
 from napari_normative.layers.looks import SIGNED
-from napari_normative.layers.spec import RECONSTRUCTION, RESIDUAL, LayerTuple, origin_of, spec_of
-from napari_normative.volume import FloatArray, Volume
+from napari_normative.layers.spec import (
+    RECONSTRUCTION,
+    RESIDUAL,
+    LayerSpec,
+    LayerTuple,
+    origin_of,
+    spec_of,
+)
+from napari_normative.volume import Affine, FloatArray, Source, Volume
 
 if TYPE_CHECKING:
     from napari_normative.core.baselines import Network
@@ -75,8 +82,20 @@ class StoredReconstruction:
         """What a reader of the results must know."""
         return tuple(self.record["warnings"])
 
+    def __reduce__(self) -> tuple[Callable[..., StoredReconstruction], tuple[Any, ...]]:
+        """Arrive in another process by opening the files there: no voxel is sent."""
+        made = self.reconstruction
+        return _reopened, (self.folder, made.shape, made.affine, made.source, self.record)
+
     def to_layers(self) -> list[LayerTuple]:
         """Return the layer data tuples that napari takes; what is not looked at stays on disk.
+
+        A tilted scan is the exception: it is resampled for the display, in memory.
+        """
+        return [layer.as_tuple() for layer in self.layers()]
+
+    def layers(self) -> list[LayerSpec]:
+        """Return the layers, bottom first: reconstruction and residual.
 
         A tilted scan is the exception: it is resampled for the display, in memory.
         """
@@ -85,7 +104,7 @@ class StoredReconstruction:
             "origin": origin_of(self.reconstruction), "provenance": self.record,
         }  # fmt: skip
         bound = limits["residual"]
-        layers = (
+        return [
             spec_of(
                 [self.reconstruction], f"{name} · reconstruction", RECONSTRUCTION,
                 colormap="gray", contrast_limits=tuple(limits["scan"]), **common,
@@ -94,8 +113,15 @@ class StoredReconstruction:
                 [self.residual], f"{name} · residual", RESIDUAL, colormap=SIGNED,
                 contrast_limits=(-bound, bound), blending="translucent_no_depth", **common,
             ),
-        )  # fmt: skip
-        return [layer.as_tuple() for layer in layers]
+        ]  # fmt: skip
+
+
+def _reopened(
+    folder: Path, shape: Triple, affine: Affine, source: Source, record: dict[str, Any]
+) -> StoredReconstruction:
+    grid = Volume(np.broadcast_to(np.float32(0), shape), affine, source)
+    names = ("reconstruction.nii", "residual.nii")
+    return StoredReconstruction(folder, *(on_disk(folder / name, grid) for name in names), record)
 
 
 def reconstruct_to(
@@ -155,14 +181,8 @@ def reconstruct_to(
             warnings=[*source.source.warnings, *space.warnings, *fits.warnings, *note.warnings],
         )
         (fresh / MARKER).write_bytes(json_bytes(record))
-        grid = source.grid
         clock.finish()
-    return StoredReconstruction(
-        folder,
-        on_disk(folder / "reconstruction.nii", grid),
-        on_disk(folder / "residual.nii", grid),
-        record,
-    )
+    return _reopened(folder, source.shape, source.affine, source.source, record)
 
 
 def _walk_model(

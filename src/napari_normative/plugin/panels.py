@@ -8,9 +8,11 @@ from napari_normative.plugin.controllers.anomaly import AnomalyController
 from napari_normative.plugin.controllers.candidates import CandidatesController
 from napari_normative.plugin.controllers.explorer import ExplorerController
 from napari_normative.plugin.controllers.getting_started import GettingStartedController
+from napari_normative.plugin.controllers.large import LargeController
 from napari_normative.plugin.controllers.latent_map import LatentMapController
 from napari_normative.plugin.controllers.layout import LayoutController
 from napari_normative.plugin.controllers.reading import ReadingController
+from napari_normative.plugin.controllers.restore import RestoreController
 from napari_normative.plugin.controllers.review import ReviewController
 from napari_normative.plugin.controllers.review_files import ReviewFilesController
 from napari_normative.plugin.controllers.samples import SamplesController
@@ -19,6 +21,7 @@ from napari_normative.plugin.docks.anomaly import AnomalyView
 from napari_normative.plugin.docks.getting_started import GettingStartedView
 from napari_normative.plugin.docks.latent_map import LatentMapView
 from napari_normative.plugin.docks.reading_room import ReadingRoomView
+from napari_normative.plugin.docks.restore import RestoreView
 from napari_normative.plugin.docks.review import ReviewView
 from napari_normative.plugin.docks.samples import SamplesView
 from napari_normative.plugin.docks.train import TrainView
@@ -63,6 +66,17 @@ class ReadingRoom(ReadingRoomView):
         made.follow(layout)
         super().__init__(
             made.state, made.requests, session.context.shared, layout.state, layout.requests
+        )
+
+
+class Restore(RestoreView):
+    """The dock "Restore"."""
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        session = session_for(napari_viewer)
+        made, large = session.get(RestoreController), session.get(LargeController)
+        super().__init__(
+            made.state, made.requests, large.state, large.requests, session.context.shared
         )
 
 
