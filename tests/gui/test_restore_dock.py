@@ -86,9 +86,9 @@ def test_a_large_file_from_the_dialogs_to_layers_on_disk(
     dock.tabs.setCurrentIndex(1)
     assert "Choose the file" in dock.large.job.run_reason.text()
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(path), ""))
-    click(qtbot, dock.large.choose_source)
+    click(qtbot, dock.large.source.buttons[0])
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "out"), ""))
-    click(qtbot, dock.large.choose_folder)
+    click(qtbot, dock.large.folder.buttons[0])
     click(qtbot, dock.large.job.run)
     qtbot.waitUntil(lambda: bool(controller.state.summary), timeout=60_000)
     assert [layer.name for layer in window.layers] == ["big · reconstruction", "big · residual"]

@@ -11,10 +11,12 @@ from napari_normative.plugin.controllers.getting_started import GettingStartedCo
 from napari_normative.plugin.controllers.large import LargeController
 from napari_normative.plugin.controllers.latent_map import LatentMapController
 from napari_normative.plugin.controllers.layout import LayoutController
+from napari_normative.plugin.controllers.probe import FitController, TellController
 from napari_normative.plugin.controllers.reading import ReadingController
 from napari_normative.plugin.controllers.restore import RestoreController
 from napari_normative.plugin.controllers.review import ReviewController
 from napari_normative.plugin.controllers.review_files import ReviewFilesController
+from napari_normative.plugin.controllers.sample_set import SetController
 from napari_normative.plugin.controllers.samples import SamplesController
 from napari_normative.plugin.controllers.training import TrainingController
 from napari_normative.plugin.docks.anomaly import AnomalyView
@@ -97,9 +99,11 @@ class Samples(SamplesView):
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         session = session_for(napari_viewer)
         made, explorer = session.get(SamplesController), session.get(ExplorerController)
+        dataset = session.get(SetController)
         super().__init__(
-            made.state, made.requests, explorer.state, explorer.requests, session.context.shared
-        )
+            made.state, made.requests, explorer.state, explorer.requests,
+            dataset.state, dataset.requests, session.context.shared,
+        )  # fmt: skip
 
 
 class LatentMap(LatentMapView):
@@ -108,7 +112,11 @@ class LatentMap(LatentMapView):
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         session = session_for(napari_viewer)
         made = session.get(LatentMapController)
-        super().__init__(made.state, made.requests, session.context.shared)
+        told, fit = session.get(TellController), session.get(FitController)
+        super().__init__(
+            made.state, made.requests, told.state, told.requests, fit.state, fit.requests,
+            session.context.shared,
+        )  # fmt: skip
 
 
 class Train(TrainView):

@@ -131,11 +131,7 @@ class RestoreController(JobController):
             return "Name the slices that are missing, such as k:40-44."
         if state.missing == MARKED and not state.labels:
             return "Add a labels layer and paint what is missing."
-        try:
-            taken = self.context.scans.snapshot(state.scan)
-        except NormativeError as error:
-            return str(error)
-        return f"{taken.name} is a series; open one volume of it." if taken.count > 1 else ""
+        return self.context.scans.why_not([state.scan])
 
     def add_slice(self) -> None:
         """Add the slice on the screen to the list of those that are missing."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLineEdit, QTabWidget, QVBoxLayout, QWidget
 
 from napari_normative.plugin.docks.files import COHORTS, RESULTS, ask_file, ask_target
+from napari_normative.plugin.docks.paths import PathRow
 from napari_normative.plugin.docks.widgets import (
     FAINT,
     JobBlock,
@@ -194,28 +195,24 @@ class LargeBlock(QWidget):
             "they are written piece by piece; the window shows them from there. No anomaly map "
             "is made."
         )
-        self.source = QLineEdit()
-        self.source.setPlaceholderText("file of the scan")
-        self.source.setToolTip("A volume file that need not be open, nor fit into memory")
-        self.choose_source = button("File…", "Choose the file of a scan")
-        self.folder = QLineEdit()
-        self.folder.setPlaceholderText("new folder for the results")
-        self.folder.setToolTip("Gets reconstruction.nii, residual.nii and reconstruction.json")
-        self.choose_folder = button("Folder…", "Name a new folder for the results")
+        self.source = PathRow(
+            state, "source", "file of the scan",
+            "A volume file that need not be open, nor fit into memory",
+            ("File…", "Choose the file of a scan", self._ask_source),
+        )  # fmt: skip
+        self.folder = PathRow(
+            state, "folder", "new folder",
+            "Gets reconstruction.nii, residual.nii and reconstruction.json",
+            ("Folder…", "Name a new folder for the results", self._ask_folder),
+        )  # fmt: skip
         self.force = QCheckBox("Run anyway")
         self.force.setToolTip("Reconstruct a scan whose contrast is not the model's")
         self.job = JobBlock(
             state, requests, "Reconstruct to disk", "Write the results, then show them from disk"
         )
         rows = form()
-        for label, edit, choose in (
-            ("Scan", self.source, self.choose_source),
-            ("Results", self.folder, self.choose_folder),
-        ):
-            row = QHBoxLayout()
-            row.addWidget(edit, stretch=1)
-            row.addWidget(choose)
-            rows.addRow(label, row)
+        rows.addRow("Scan", self.source)
+        rows.addRow("Results", self.folder)
         column = QVBoxLayout(self)
         column.setContentsMargins(2, 6, 2, 2)
         column.addWidget(self.note)
@@ -223,29 +220,18 @@ class LargeBlock(QWidget):
         column.addWidget(self.force)
         column.addWidget(self.job)
         column.addStretch(1)
-        bind(state, "source", self.source.textEdited)
-        bind(state, "folder", self.folder.textEdited)
         bind(state, "force", self.force.toggled)
-        self.choose_source.clicked.connect(self._pick_source)
-        self.choose_folder.clicked.connect(self._pick_folder)
         watch(self, state, self._refresh)
         self._refresh()
 
     def _refresh(self, changed: str = "") -> None:
-        state = self._state
-        for name in ("source", "folder"):
-            edit = getattr(self, name)
-            if edit.text() != getattr(state, name):
-                edit.setText(getattr(state, name))
-        self.force.setChecked(state.force)
-        self.force.setVisible(state.refused)
+        self.force.setChecked(self._state.force)
+        self.force.setVisible(self._state.refused)
 
-    def _pick_source(self) -> None:
-        if path := ask_file(self, self._settings, COHORTS, "Choose a scan", _PATTERNS):
-            self._state.source = path
+    def _ask_source(self) -> str:
+        return ask_file(self, self._settings, COHORTS, "Choose a scan", _PATTERNS)
 
-    def _pick_folder(self) -> None:
+    def _ask_folder(self) -> str:
         name = f"{Path(self._state.source).name.partition('.')[0] or 'scan'}-reconstruction"
         title = "Name a folder for the results"
-        if path := ask_target(self, self._settings, RESULTS, title, name):
-            self._state.folder = path
+        return ask_target(self, self._settings, RESULTS, title, name)
