@@ -9,14 +9,22 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
+from napari_normative.core.applicability import Applicability
 from napari_normative.engine.model import load_model
-from napari_normative.engine.probe_file import load_probe
+from napari_normative.engine.prediction import Prediction
+from napari_normative.engine.probe_file import ProbeCard, load_probe
 from napari_normative.io.nifti import write_volume
 from napari_normative.layers.spec import SCAN, spec_of
 from napari_normative.plugin.controllers.base import Context
 from napari_normative.plugin.controllers.latent_map import LatentMapController
 from napari_normative.plugin.controllers.models import ModelsController
-from napari_normative.plugin.controllers.probe import FitController, TellController
+from napari_normative.plugin.controllers.probe import (
+    FitController,
+    TellController,
+    describe,
+    in_words,
+    no_better_than_a_guess,
+)
 from napari_normative.plugin.controllers.scans import ScansController
 from napari_normative.plugin.jobs import SynchronousRunner
 from napari_normative.plugin.layers import add_spec
@@ -40,7 +48,7 @@ def people(tmp_path_factory):
 
 
 @pytest.fixture
-def made(tmp_path, tiny_model_path, monkeypatch):
+def made(tmp_path, tiny_model_path):
     viewer, told = ViewerModel(), []
     models = ModelsController(ModelShelf(tmp_path / "recent.json"), told.append)
     models.add_file(str(tiny_model_path))
@@ -91,30 +99,35 @@ def test_from_a_table_to_a_probe_to_what_it_says(made, people, tmp_path, quick):
     assert tell.error == ""
     probe, model = load_probe(tell.probe), load_model(made.models.state.model)
     wanted = probe.predict(model, phantom(305), device="cpu")
-    assert tell.told == f"age: {wanted.value:.4g}"
+    assert tell.told == f"age: {wanted.value:.3g}"
     low, high = (float(w) for w in tell.detail.split(",")[0].split("interval ")[1].split(" to "))
-    assert (low + high) / 2 == pytest.approx(wanted.value, abs=0.02)
-    assert (high - low) / 2 == pytest.approx(1.96 * probe.card.figures["rmse"], rel=0.01)
+    assert (low + high) / 2 == pytest.approx(wanted.value, abs=0.1)
+    assert (high - low) / 2 == pytest.approx(1.96 * probe.card.figures["rmse"], abs=0.1)
     assert made.tell.prediction.record["probe_sha256"] == probe.digest
     assert ("within limits" in tell.applies) == (wanted.applicability.verdict == "ok")
-    assert tell.doubts.count("⚠") == len(wanted.warnings)
+    guess = probe.card.figures["r2"] <= 0
+    assert ("no better than a guess" in tell.doubts) == guess
+    known = (*probe.card.warnings, *wanted.warnings)
+    assert tell.doubts.count("⚠") == len(known) + guess
     add_scan(made.viewer, 306)
     tell.scan = made.tell.context.scans.state.scans[-1].key
     assert tell.told == tell.detail == tell.applies == ""
 
 
-def test_probabilities_of_categories_are_told_most_probable_first(made, people, tmp_path, quick):
-    made.map.state.source = str(people)
-    made.fit.state.folder = str(tmp_path / "big")
-    made.fit.run()
-    assert made.fit.state.error == ""
-    add_scan(made.viewer, 305)
-    made.tell.run()
-    assert made.tell.state.error == ""
-    first, second = made.tell.state.detail.splitlines()
-    shares = [float(each.split(": ")[1].rstrip("%")) for each in (first, second)]
-    assert shares == sorted(shares, reverse=True)
-    assert sum(shares) == pytest.approx(100, abs=1)
+def test_probabilities_of_categories_are_told_most_probable_first():
+    made = Prediction("sex", "F", {"F": 0.3, "M": 0.68, "x": 0.02}, Applicability(()), 1.0, 0.5, ())
+    card = ProbeCard(
+        target="sex", kind="category", classes=("F", "M", "x"), model="m", model_sha256="0" * 64,
+        penalty=1.0, people=31, scans=40, figures={"auroc": 0.8123, "ap": 0.5},
+    )  # fmt: skip
+    assert in_words(made, card) == ("sex: F", "M: 68%\nF: 30%\nx: 2%")
+    assert describe(card) == (
+        "Tells sex, F or M or x, from the latents of m; fitted to 31 people. Of people out of "
+        "fold: AUROC 0.812."
+    )
+    assert no_better_than_a_guess(card) == ()
+    (warning,) = no_better_than_a_guess(card.model_copy(update={"figures": {"auroc": 0.5}}))
+    assert "do not rely" in warning
 
 
 def test_what_cannot_be_read_or_told_is_said(made, people, tmp_path):

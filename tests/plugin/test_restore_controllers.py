@@ -148,6 +148,22 @@ def test_the_slice_on_the_screen_is_named_by_the_stored_axis(made):
     assert layer.visible
 
 
+def test_a_scan_chosen_in_the_dock_stays_chosen_when_its_results_are_placed(made):
+    first, second = add_scan(made.viewer, phantom(7)), add_scan(made.viewer, phantom(8))
+    made.viewer.layers.selection.active = first
+    keys = {layer.name: made.restore.context.scans.key_of(layer) for layer in (first, second)}
+    assert made.state.scan == keys["phantom-7"]
+    made.state.scan = keys["phantom-8"]
+    made.state.missing, made.state.slices = "slices", "k:20"
+    made.restore.run()
+    assert made.viewer.layers.selection.active is first
+    assert made.state.scan == keys["phantom-8"]
+    assert made.restore.made.filled.source.name == "phantom-8"
+    made.viewer.layers.selection.active = second
+    made.viewer.layers.selection.active = first
+    assert made.restore.made is None, "the other scan was not filled"
+
+
 def test_what_cannot_be_done_is_said(made):
     assert made.state.run_blocked == "Open a scan first."
     assert made.state.save_blocked == "Fill this scan first."

@@ -120,8 +120,12 @@ def _reopened(
     folder: Path, shape: Triple, affine: Affine, source: Source, record: dict[str, Any]
 ) -> StoredReconstruction:
     grid = Volume(np.broadcast_to(np.float32(0), shape), affine, source)
-    names = ("reconstruction.nii", "residual.nii")
-    return StoredReconstruction(folder, *(on_disk(folder / name, grid) for name in names), record)
+    return StoredReconstruction(
+        folder,
+        on_disk(folder / "reconstruction.nii", grid),
+        on_disk(folder / "residual.nii", grid),
+        record,
+    )
 
 
 def reconstruct_to(

@@ -46,20 +46,15 @@ class TellController(JobController):
         for name in ("model", "latents"):
             context.models.state.events[name].connect(self._forget)
         context.scans.state.events.scans.connect(self._on_scans)
-        viewer = context.viewer()
-        if viewer is not None:
-            viewer.layers.selection.events.active.connect(self._on_active)
+        context.scans.state.events.selected.connect(self._on_selected)
         self._on_scans()
 
     def _on_scans(self, *_: object) -> None:
         self.state.scan = self.context.scans.keep(self.state.scan)
         self._refresh()
 
-    def _on_active(self, *_: object) -> None:
-        viewer = self.context.viewer()
-        layer = None if viewer is None else viewer.layers.selection.active
-        if layer is not None and (key := self.context.scans.key_of(layer)):
-            self.state.scan = key
+    def _on_selected(self, key: str) -> None:
+        self.state.scan = key
 
     def _on_probe(self, path: str) -> None:
         """Say what the chosen file is."""
@@ -129,7 +124,8 @@ class TellController(JobController):
             )
         else:
             state.applies = f"Do not rely on it: {farther[0].lower()}{farther[1:]}"
-        state.doubts = "\n".join(f"⚠ {warning}" for warning in made.warnings)
+        doubts = (*no_better_than_a_guess(told.card), *told.card.warnings, *made.warnings)
+        state.doubts = "\n".join(f"⚠ {doubt}" for doubt in doubts)
 
 
 class FitController(JobController):
@@ -224,17 +220,28 @@ def describe(card: ProbeCard) -> str:
     return f"{line} Of people out of fold: {known}." if known else line
 
 
+def no_better_than_a_guess(card: ProbeCard) -> tuple[str, ...]:
+    """Return the warning that a probe tells nothing; none where it may."""
+    figure, nothing = ("r2", 0.0) if card.kind == "number" else ("auroc", 0.5)
+    found = card.figures.get(figure)
+    if found is None or found > nothing:
+        return ()
+    return ("Of people out of fold this probe told no better than a guess: do not rely on it.",)
+
+
 def in_words(made: Prediction, card: ProbeCard) -> tuple[str, str]:
     """Return what was told, and its interval or the probabilities."""
     if isinstance(made.value, str):
         shares = sorted(made.probabilities.items(), key=lambda pair: -pair[1])
         return f"{made.target}: {made.value}", "\n".join(f"{n}: {p:.0%}" for n, p in shares)
+    told = f"{made.target}: {_number(made.value)}"
     rmse = card.figures.get("rmse")
     if rmse is None:
-        return f"{made.target}: {made.value:.4g}", "The probe does not know how far it errs."
+        return told, "The probe does not know how far it errs."
     low, high = made.value - WITHIN * rmse, made.value + WITHIN * rmse
-    return (
-        f"{made.target}: {made.value:.4g}",
-        f"95 % interval {low:.4g} to {high:.4g}, from the errors of people out of fold, taken as "
-        "normal.",
-    )
+    interval = f"95 % interval {_number(low)} to {_number(high)}"
+    return told, f"{interval}, from the errors of people out of fold, taken as normal."
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -63,7 +63,9 @@ class RestoreController(JobController):
         self.requests.run.connect(self.run)
         self.requests.add_slice.connect(self.add_slice)
         self.requests.save.connect(self.save)
-        context.scans.state.events.connect(self._on_scans)
+        for name in ("scans", "masks"):
+            context.scans.state.events[name].connect(self._on_scans)
+        context.scans.state.events.selected.connect(self._on_selected)
         context.models.state.events.latents.connect(self._refresh)
         context.models.state.events.model.connect(self._refresh)
         for name in ("missing", "slices", "labels", "running", "cancelling"):
@@ -72,7 +74,6 @@ class RestoreController(JobController):
         viewer = context.viewer()
         if viewer is not None:
             viewer.layers.events.removed.connect(self._on_removed)
-            viewer.layers.selection.events.active.connect(self._on_active)
             viewer.dims.events.ndisplay.connect(self._refresh)
         self._on_scans()
 
@@ -85,11 +86,8 @@ class RestoreController(JobController):
         state.labels = state.labels if state.labels in keys else next(iter(keys[-1:]), "")
         self._on_scan()
 
-    def _on_active(self, *_: object) -> None:
-        viewer = self.context.viewer()
-        layer = None if viewer is None else viewer.layers.selection.active
-        if layer is not None and (key := self.context.scans.key_of(layer)):
-            self.state.scan = key
+    def _on_selected(self, key: str) -> None:
+        self.state.scan = key
 
     def _on_scan(self, *_: object) -> None:
         grid = self._grid()

@@ -38,6 +38,7 @@ class ScansController:
             viewer.layers.events.reordered,
         ):
             events.connect(self._on_layers)
+        viewer.layers.selection.events.active.connect(self._on_active)
         self._on_layers()
 
     def _on_layers(self, event: Any = None) -> None:
@@ -60,6 +61,14 @@ class ScansController:
             elif facts is None or facts.role == SCAN:
                 scans.append(Choice(key, layer.name))
         self.state.scans, self.state.masks = tuple(scans), tuple(masks)
+        self._on_active()
+
+    def _on_active(self, *_: object) -> None:
+        """Note which scan was selected; results that are placed pass the selection back to it."""
+        viewer = self._viewer()
+        layer = None if viewer is None else viewer.layers.selection.active
+        if layer is not None and (key := self.key_of(layer)):
+            self.state.selected = key
 
     def keep(self, key: str) -> str:
         """Return ``key`` if it still is a scan, else the newest scan; empty without one."""

@@ -37,7 +37,7 @@ from napari_normative.plugin.state.settings import Settings
 from napari_normative.plugin.state.shared import Shared
 
 _MISSING = (
-    Choice(FOUND, "what is found: empty slices, no numbers"),
+    Choice(FOUND, "what is found by itself"),
     Choice(SLICES, "slices"),
     Choice(MARKED, "what a labels layer covers"),
 )

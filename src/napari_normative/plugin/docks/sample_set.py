@@ -84,7 +84,7 @@ class SetBlock(QWidget):
             state, requests, "Write", "Write the set; what is there already is not made again"
         )
         self.report = button("Open the report", _REPORT)
-        self.show_some = button("Show", _SHOW)
+        self.show_some = button("Show the first", _SHOW)
         self.shown = spin(1, 256, "How many volumes to show")
         self._lay_out()
         for name in ("kind", "scan", "second", "column", "value"):
@@ -104,7 +104,7 @@ class SetBlock(QWidget):
         group.addWidget(QLabel("="))
         group.addWidget(self.value, stretch=1)
         for box in (self.column, self.value):  # two side by side
-            box.setMinimumContentsLength(6)
+            box.setMinimumContentsLength(3)
         self._group = QWidget()
         self._group.setLayout(group)
         self._top = form()

@@ -121,5 +121,4 @@ class FitProbe:
         lines = [*made.verdict(), *(f"⚠ {warning}" for warning in made.record["warnings"])]
         if refused := len(made.record["scans"]["refused"]):
             lines.append(f"{refused} scans could not be used; the report says why.")
-        paths = [str(self.folder / name) for name in (PROBE, REPORT)]
-        return Fitted(*paths, "\n".join(lines))
+        return Fitted(str(self.folder / PROBE), str(self.folder / REPORT), "\n".join(lines))
