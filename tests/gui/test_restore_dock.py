@@ -50,7 +50,7 @@ def test_from_a_slice_on_the_screen_to_a_filled_scan_in_files(
     dock, controller, _ = open_dock(window, tiny_model_path)
     block = dock.scan
     assert not block.slices.isVisibleTo(dock)
-    assert block.save.toolTip() == "Fill this scan first."
+    assert block.save.toolTip() == "Fill or denoise this scan first."
     block.missing.setCurrentIndex(1)
     assert block.slices.isVisibleTo(dock)
     assert not block.labels.isVisibleTo(dock)

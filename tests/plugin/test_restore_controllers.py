@@ -166,7 +166,7 @@ def test_a_scan_chosen_in_the_dock_stays_chosen_when_its_results_are_placed(made
 
 def test_what_cannot_be_done_is_said(made):
     assert made.state.run_blocked == "Open a scan first."
-    assert made.state.save_blocked == "Fill this scan first."
+    assert made.state.save_blocked == "Fill or denoise this scan first."
     add_spec(made.viewer, spec_of([phantom(7), phantom(8)], "rest", SCAN))
     assert made.state.run_blocked == "rest is a series; open one volume of it."
     made.viewer.layers.clear()
@@ -199,7 +199,31 @@ def test_saved_as_shown_and_forgotten_with_the_layers(made, tmp_path):
     np.testing.assert_allclose(stored.transpose(2, 1, 0), shown, atol=1e-4)
     for layer in list(made.viewer.layers)[1:]:
         made.viewer.layers.remove(layer)
-    assert made.state.save_blocked == "Fill this scan first."
+    assert made.state.save_blocked == "Fill or denoise this scan first."
+
+
+def test_noise_is_taken_out_and_kept_beside_a_filling(made, tmp_path):
+    scan = add_scan(made.viewer, phantom(7, spacing_mm=3.0))
+    made.state.missing, made.state.slices = "slices", "k:20"
+    made.restore.run()
+    assert made.state.denoise_blocked == ""
+    made.restore.requests.denoise.emit()
+    assert made.state.error == ""
+    denoised, removed = made.viewer.layers[-2:]
+    assert [layer.name for layer in (denoised, removed)] == [
+        "phantom-7 · denoised", "phantom-7 · removed noise",
+    ]  # fmt: skip
+    np.testing.assert_allclose(denoised.data + removed.data, scan.data, atol=1e-3)
+    assert removed.data.std() > 0
+    assert not removed.visible
+    assert facts_of(denoised).origin == facts_of(scan).origin
+    assert "without the model" in made.state.summary
+    made.restore.save(str(tmp_path / "quiet"))
+    assert (tmp_path / "quiet" / "denoise.json").is_file()
+    kinds = [type(kept.result).__name__ for kept in made.restore.kept]
+    assert kinds == ["Inpainted", "Denoised"]
+    made.models.state.latents = "none"
+    assert made.state.denoise_blocked == "", "only filling needs latents"
 
 
 def test_a_large_file_is_reconstructed_to_disk_and_shown_from_there(made, tmp_path):

@@ -45,7 +45,7 @@ SAMPLES, SAMPLE_MEAN, SAMPLE_SD, INTERPOLATION, EXPLORER, EFFECT = (
     "latent explorer",
     "effect of a direction",
 )
-INPAINTED, MADE = "inpainted", "made voxels"
+INPAINTED, MADE, DENOISED, REMOVED = "inpainted", "made voxels", "denoised", "removed noise"
 LABEL_ROLES = frozenset({LABELS, CANDIDATES, REVIEW, MADE})
 REVIEW_MOST = 200
 """More candidates than a scan of a review has; what readers add has numbers above."""

@@ -1,4 +1,4 @@
-"""The dock "Restore", tab "This scan": missing parts filled, as layers and as files."""
+"""The dock "Restore", tab "This scan": missing parts filled, noise taken out."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ from napari_normative.plugin.state.restore import (
     RestoreState,
 )
 from napari_normative.plugin.viewing import is_open
-from napari_normative.plugin.work.restore import Fill, Restored, Save
+from napari_normative.plugin.work.restore import Denoise, Fill, Restored, Save
 
 if TYPE_CHECKING:
+    from napari_normative.engine.denoise import Denoised
     from napari_normative.engine.inpaint import Inpainted
     from napari_normative.volume import Affine
 
@@ -35,9 +36,10 @@ NO_LATENTS = "This model has no latents to fit to what is there; choose another,
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """A restored scan, and its layers."""
+    """A restored scan: key of its layer, what was made, the layers of that."""
 
-    result: Inpainted
+    scan: str
+    result: Inpainted | Denoised
     layers: tuple[weakref.ref[Any], ...]
 
     def present(self, viewer: Any) -> list[Any]:
@@ -58,9 +60,10 @@ class RestoreController(JobController):
     def __init__(self, context: Context) -> None:
         self.state, self.requests = RestoreState(), RestoreRequests()
         super().__init__(context, self.state, self.requests)
-        self._made: dict[str, Kept] = {}  # by key of the scan's layer
+        self._made: list[Kept] = []  # of each scan the last of a kind, newest last
         self._subject = ""
         self.requests.run.connect(self.run)
+        self.requests.denoise.connect(self.denoise)
         self.requests.add_slice.connect(self.add_slice)
         self.requests.save.connect(self.save)
         for name in ("scans", "masks"):
@@ -108,7 +111,9 @@ class RestoreController(JobController):
         """Say what cannot be pressed, and why."""
         state, viewer = self.state, self.context.viewer()
         state.run_blocked = self._why_not()
-        state.save_blocked = "" if self.made is not None else "Fill this scan first."
+        state.denoise_blocked = "Wait until this is done." if state.running else self._no_scan()
+        made = self.made is not None
+        state.save_blocked = "" if made else "Fill or denoise this scan first."
         if state.running:
             state.save_blocked = "Wait until this is done."
         state.slice_blocked = "" if state.axes_line else "Open a scan first."
@@ -116,20 +121,26 @@ class RestoreController(JobController):
             state.slice_blocked = "In 3D no single slice is on the screen."
 
     def _why_not(self) -> str:
-        state, models = self.state, self.context.models.state
+        state = self.state
         if state.cancelling:
             return "Stopping…"
-        if not state.scan:
-            return "Open a scan first."
-        if not models.model:
-            return "Choose a model first."
-        if models.latents == NONE:
+        if reason := self._no_scan():
+            return reason
+        if self.context.models.state.latents == NONE:
             return NO_LATENTS
         if state.missing == SLICES and not _listed(state.slices):
             return "Name the slices that are missing, such as k:40-44."
         if state.missing == MARKED and not state.labels:
             return "Add a labels layer and paint what is missing."
-        return self.context.scans.why_not([state.scan])
+        return ""
+
+    def _no_scan(self) -> str:
+        """Return why there is no scan, or no model, to work with."""
+        if not self.state.scan:
+            return "Open a scan first."
+        if not self.context.models.state.model:
+            return "Choose a model first."
+        return self.context.scans.why_not([self.state.scan])
 
     def add_slice(self) -> None:
         """Add the slice on the screen to the list of those that are missing."""
@@ -151,15 +162,15 @@ class RestoreController(JobController):
     # What is done
 
     @property
-    def made(self) -> Inpainted | None:
+    def made(self) -> Inpainted | Denoised | None:
         """What was made last of the chosen scan; None when its layers are gone."""
-        kept = self._made.get(self.state.scan)
-        return None if kept is None else kept.result
+        own = (kept.result for kept in reversed(self._made) if kept.scan == self.state.scan)
+        return next(own, None)
 
     @property
     def kept(self) -> tuple[Kept, ...]:
-        """The last result of each scan."""
-        return tuple(self._made.values())
+        """The last filling and the last denoising of each scan."""
+        return tuple(self._made)
 
     def run(self) -> None:
         """Fill what is missing in the chosen scan."""
@@ -179,6 +190,21 @@ class RestoreController(JobController):
         work = Fill(models.shelf, models.state.model, device, scan, labels, slices)
         self._start(f"Filling {scan.name}", work, self._on_done)
 
+    def denoise(self) -> None:
+        """Take noise out of the chosen scan."""
+        state, models = self.state, self.context.models
+        self._refresh()
+        if state.running or state.denoise_blocked:
+            return
+        try:
+            scan = self.context.scans.snapshot(state.scan)
+        except NormativeError as error:
+            self._fail(error)
+            return
+        self._subject = state.scan
+        work = Denoise(models.shelf, models.state.model, models.state.device, scan)
+        self._start(f"Denoising {scan.name}", work, self._on_done)
+
     def _on_done(self, made: Restored) -> None:
         told = made.result.record
         line = f"{told['device']}: {told['device_reason']}"
@@ -196,7 +222,13 @@ class RestoreController(JobController):
                 break
             placed += place(viewer, [spec], replace_earlier=self.state.replace_earlier)
         refs = tuple(weakref.ref(layer) for layer in placed)
-        self._made[self._subject] = Kept(made.result, refs)
+        kind = type(made.result)
+        self._made = [
+            kept
+            for kept in self._made
+            if kept.scan != self._subject or not isinstance(kept.result, kind)
+        ]
+        self._made.append(Kept(self._subject, made.result, refs))
         self._finish(made.summary)
         self._refresh()
 
@@ -205,7 +237,7 @@ class RestoreController(JobController):
         viewer = self.context.viewer()
         if viewer is None or self.state.running:
             return
-        self._made = {key: kept for key, kept in self._made.items() if kept.present(viewer)}
+        self._made = [kept for kept in self._made if kept.present(viewer)]
         self._refresh()
 
     def save(self, folder: str) -> None:

@@ -42,7 +42,8 @@ _MISSING = (
     Choice(MARKED, "what a labels layer covers"),
 )
 _ADD = "Add the slice on the screen"
-_SAVE = "Write the filled scan, what was made, and inpaint.json, as files into a new folder"
+_DENOISE = "Take noise out of this scan, with as much of the model as the scan says it deserves"
+_SAVE = "Write what was made last of this scan, and its record, as files into a new folder"
 _PATTERNS = "Volumes (*.nii *.nii.gz *.hdr *.img *.mgz *.mgh)"
 
 
@@ -73,7 +74,9 @@ class RestoreView(QWidget):
         self.tabs = QTabWidget()
         self.tabs.addTab(self.scan, "This scan")
         self.tabs.addTab(self.large, "Large file")
-        self.tabs.setTabToolTip(0, "Fill missing or damaged parts of an open scan")
+        self.tabs.setTabToolTip(
+            0, "Fill missing or damaged parts of an open scan, or take out noise"
+        )
         self.tabs.setTabToolTip(1, "Reconstruct a scan that is too large to open, on disk")
         body = QWidget()
         column = QVBoxLayout(body)
@@ -114,6 +117,7 @@ class ScanBlock(QWidget):
         self.job = JobBlock(
             state, requests, "Fill", "Make what is missing; it is synthetic and may hide disease"
         )
+        self.denoise = button("Denoise", _DENOISE)
         self.save = button("Save…", _SAVE)
         self._lay_out()
         for name in ("scan", "missing", "labels"):
@@ -121,6 +125,7 @@ class ScanBlock(QWidget):
         bind(state, "slices", self.slices.textEdited)
         bind(state, "replace_earlier", self.replace_earlier.toggled)
         self.add_slice.clicked.connect(lambda: requests.add_slice.emit())
+        self.denoise.clicked.connect(lambda: requests.denoise.emit())
         self.save.clicked.connect(self._choose_folder)
         watch(self, state, self._refresh)
         watch(self, shared.scans, self._refresh)
@@ -142,6 +147,7 @@ class ScanBlock(QWidget):
         after = QHBoxLayout()
         after.addWidget(self.replace_earlier)
         after.addStretch(1)
+        after.addWidget(self.denoise)
         after.addWidget(self.save)
         column = QVBoxLayout(self)
         column.setContentsMargins(2, 6, 2, 2)
@@ -168,11 +174,12 @@ class ScanBlock(QWidget):
             self.replace_earlier.setChecked(state.replace_earlier)
         self.axes_line.setText(state.axes_line)
         enable(self.add_slice, _ADD, state.slice_blocked)
+        enable(self.denoise, _DENOISE, state.denoise_blocked)
         enable(self.save, _SAVE, state.save_blocked)
 
     def _choose_folder(self) -> None:
-        title = "Name a folder for the filled scan"
-        if path := ask_target(self, self._settings, RESULTS, title, "filled"):
+        title = "Name a folder for the restored scan"
+        if path := ask_target(self, self._settings, RESULTS, title, "restored"):
             self._requests.save.emit(path)
 
 

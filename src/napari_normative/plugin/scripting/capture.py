@@ -204,8 +204,12 @@ class _Gatherer:
         return draws, tuple(names)
 
     def _filled(self) -> Iterator[GatheredFill]:
+        from napari_normative.engine.inpaint import Inpainted
+
         made = self._context.controllers.get(RestoreController)
         for kept in () if made is None else made.kept:
+            if not isinstance(kept.result, Inpainted):
+                continue  # its layers are then said to be lost
             told = kept.result.record
             digest, like = told["scan"]["sha256"], kept.result.filled.like
             scan = next((r for r in self._scans.values() if r.sha256 == digest), None)

@@ -130,6 +130,8 @@ class ScriptedMaking(ScriptedView):
             As for :meth:`NormativeModel.inpaint`; ``SES-001`` for ``missing`` and ``slices``
             together.
         """
+        from napari_normative.engine.inpaint import Inpainted
+
         controller = self.controller(RestoreController)
         state = controller.state
         if missing is not None and slices:
@@ -146,7 +148,7 @@ class ScriptedMaking(ScriptedView):
             state.missing, state.slices = SLICES, ", ".join(slices)
         self.press("fill", controller, controller.run)
         made = controller.made
-        assert made is not None, "a scan that was filled is kept"
+        assert isinstance(made, Inpainted), "a scan that was filled is kept"
         return made
 
     # ---- inside

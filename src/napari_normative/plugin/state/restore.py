@@ -31,6 +31,8 @@ class RestoreState(JobState):
     labels : str
         Key of the labels layer.
     replace_earlier : bool
+    denoise_blocked : str
+        Why the scan cannot be denoised; empty when it can.
     save_blocked : str
         Why nothing can be saved; empty when something can.
     """
@@ -43,12 +45,14 @@ class RestoreState(JobState):
     labels: str = ""
     replace_earlier: bool = True
     run_blocked: str = "Open a scan first."
-    save_blocked: str = "Fill a scan first."
+    denoise_blocked: str = "Open a scan first."
+    save_blocked: str = "Fill or denoise this scan first."
 
 
 class RestoreRequests(JobRequests):
     """What the tab "This scan" asks for."""
 
+    denoise = Signal()
     add_slice = Signal()  # the one on the screen
     save = Signal(str)  # path of a folder
 

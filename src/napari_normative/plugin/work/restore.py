@@ -14,6 +14,7 @@ from napari_normative.plugin.models import ModelShelf
 from napari_normative.volume import Mask, Volume
 
 if TYPE_CHECKING:
+    from napari_normative.engine.denoise import Denoised
     from napari_normative.engine.inpaint import Inpainted
     from napari_normative.engine.large import StoredReconstruction
 
@@ -24,14 +25,14 @@ class Restored:
 
     Attributes
     ----------
-    result : Inpainted
+    result : Inpainted or Denoised
     specs : list of LayerSpec
         Bottom first.
     devices : tuple of str
     summary : str
     """
 
-    result: Inpainted
+    result: Inpainted | Denoised
     specs: list[LayerSpec]
     devices: tuple[str, ...]
     summary: str
@@ -85,10 +86,39 @@ def _gaps_of(taken: Snapshot, scan: Volume) -> Mask | None:
 
 
 @dataclass(frozen=True, eq=False)
+class Denoise:
+    """Take noise out of a scan."""
+
+    models: ModelShelf
+    model: str
+    device: str
+    scan: Snapshot
+
+    def __call__(self, progress: Progress, cancelled: Cancelled) -> Restored:
+        """Do it, and prepare the layers."""
+        progress("reading the layer", 0.0)
+        scan = volume_of(self.scan)
+        progress("loading the model", 0.0)
+        model = self.models.load(self.model)
+        if cancelled():
+            raise CancelledError
+        made = model.denoise(scan, device=self.device, progress=progress, cancel=cancelled)
+        progress("preparing the layers", 1.0)
+        told, left = made.record, made.record["expected_rmse"]
+        lines = [
+            f"Noise of {told['noise_sd']:.3g}; expected error left {left['with_model']:.3g}, "
+            f"{left['without_model']:.3g} without the model.",
+            "Estimates, not acquired values: look at the removed noise, anatomy in it was lost.",
+        ]
+        lines += [f"⚠ {warning}" for warning in told["warnings"]]
+        return Restored(made, made.layers(), self.models.devices(), "\n".join(lines))
+
+
+@dataclass(frozen=True, eq=False)
 class Save:
     """Write a restored scan into a folder."""
 
-    result: Inpainted
+    result: Inpainted | Denoised
     folder: Path
 
     def __call__(self, progress: Progress, cancelled: Cancelled) -> str:
