@@ -29,6 +29,7 @@ from PIL import Image
 import napari_normative as nn
 from napari_normative.plugin.controllers.explorer import ExplorerController
 from napari_normative.plugin.controllers.latent_map import LatentMapController
+from napari_normative.plugin.controllers.restore import RestoreController
 from napari_normative.plugin.controllers.samples import SamplesController
 from napari_normative.plugin.controllers.training import TrainingController
 from napari_normative.plugin.session import session_for
@@ -129,6 +130,27 @@ def latent_map() -> None:
         at.viewer.close()
 
 
+def restore() -> None:
+    """Fill slices that a made scan lacks."""
+    at = desk()
+    scan = nn.make_sample("healthy-brain")
+    lacking = scan.data.copy()
+    lacking[:, :, 88:91] = 0
+    with tempfile.TemporaryDirectory() as folder:
+        path = nn.write_volume(Path(folder) / "healthy-brain.nii.gz", scan.with_data(lacking))
+        at.viewer.open(str(path), plugin="napari-normative")
+        dock = at.dock("Restore")
+        state = session_for(at.viewer).get(RestoreController).state
+        state.missing, state.slices = "slices", "k:88-90"
+        at.click(dock.scan.job.run)
+        at.wait(lambda: not state.running and state.summary, 120)
+        at.viewer.dims.set_point(2, 0.0)  # the middle, from the side: all slices in one plane
+        at.viewer.dims.order = (2, 0, 1)
+        at.viewer.reset_view()
+        at.shot("restore")
+    at.viewer.close()
+
+
 def training(at: Desk) -> None:
     """Train in the window what the tutorial trained on the command line."""
     dock = at.dock("Train a model")
@@ -182,6 +204,7 @@ PARTS = {
     **{page: partial(tutorial, page) for page in STEPS},
     "samples": samples,
     "latent-map": latent_map,
+    "restore": restore,
 }
 
 

@@ -20,6 +20,7 @@ from napari_normative.plugin.controllers.models import ModelsController
 from napari_normative.plugin.controllers.scans import ScansController
 from napari_normative.plugin.jobs import SynchronousRunner
 from napari_normative.plugin.layers import add_spec
+from napari_normative.plugin.models import About
 from napari_normative.plugin.state.common import Choice
 from placed import UPRIGHT, made_detection, placed
 
@@ -55,8 +56,8 @@ class KnownShelf:
     def choices(self):
         return [Choice("known", "known model")]
 
-    def line(self, key):
-        return "Adult brain: T1" if key else ""
+    def about(self, key):
+        return About("Adult brain: T1", "vector") if key else About()
 
     def load(self, key):
         self.loaded = True

@@ -20,7 +20,7 @@ def test_a_chosen_file_is_remembered_first(shelf, tiny_model_path, tmp_path):
     again = ModelShelf(tmp_path / "settings" / "recent.json")
     assert key in {choice.key for choice in again.choices()}
     card = again.load(key).card
-    assert again.line(key) == f"{card.one_line()}\n{card.verdict(figures=False)}"
+    assert again.about(key).line == f"{card.one_line()}\n{card.verdict(figures=False)}"
 
 
 def test_a_foreign_file_is_refused_and_not_remembered(shelf, tmp_path):

@@ -359,6 +359,42 @@ def test_a_mask_is_a_reference_too(study, tmp_path):
         assert session.detection.provenance["mask_sha256"] is not None
 
 
+def test_filled_scans_are_filled_again(study, tmp_path):
+    """One by slices, one by a mask that is a reference; an older version reads what has none."""
+    scans, plain = study / "scans", json.loads((study / "plain.session.json").read_text())
+    assert "fills" not in plain
+    painted = np.zeros(phantom(7).shape, np.float32)
+    painted[15:20, 20:25, 18:22] = 1
+    write_volume(scans / "ink.nii.gz", phantom(7).with_data(painted, is_label=True))
+    write_volume(scans / "sub-08_T1w.nii.gz", phantom(8))
+    options = {"model": study / "tiny.safetensors", "device": "cpu"}
+    with headless() as session:
+        first = session.fill(scans / "sub-07_T1w.nii.gz", slices=["k:20-21"], **options)
+        ink = session.open(scans / "ink.nii.gz", labels=True)
+        second = session.fill(scans / "sub-08_T1w.nii.gz", missing=ink, **options)
+        session.layers["made voxels"].contour = 0
+        with pytest.raises(SessionError, match="labels or slices"):
+            session.fill(slices=["k:1"], missing=ink)
+        names = {layer.name for layer in session.viewer.layers}
+        session.save(study / "filled.session.json")
+    told = json.loads((study / "filled.session.json").read_text())["fills"]
+    assert [(run["slices"], run["mask"] is None) for run in told] == [
+        (["k:20-21"], True),
+        ([], False),
+    ]
+    with headless(study / "filled.session.json") as session:
+        assert str(session.reopened).splitlines() == [
+            "sub-07_T1w, filled: equal in every value",
+            "sub-08_T1w, filled: equal in every value",
+        ]
+        assert {layer.name for layer in session.viewer.layers} == names
+        again = session.viewer.layers["sub-08_T1w · filled (synthetic)"]
+        np.testing.assert_array_equal(again.data, second.filled.data.transpose(2, 1, 0))
+        assert session.viewer.layers["sub-08_T1w · made (synthetic)"].contour == 0
+        assert session.viewer.layers["sub-07_T1w · made (synthetic)"].contour == 2
+    assert first.record["slices"] == ["k:20-21"]
+
+
 def test_one_volume_of_a_series_is_remembered(study):
     import nibabel as nib
 

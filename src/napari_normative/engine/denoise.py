@@ -12,11 +12,18 @@ from scipy import ndimage
 from napari_normative.core.denoise import mixture, noise_sd
 from napari_normative.core.preprocess import own_foreground
 from napari_normative.engine.infer import DeviceNote
-from napari_normative.engine.made import MadeVolume, record_of
+from napari_normative.engine.made import MadeVolume, layer_of, record_of
 from napari_normative.errors import GenerationError
 from napari_normative.io.folders import whole_folder
 from napari_normative.io.nifti import write_volume
 from napari_normative.io.tables import json_bytes
+from napari_normative.layers.spec import (
+    DENOISED,
+    REMOVED,
+    LayerSpec,
+    LayerTuple,
+    signed_spec,
+)
 from napari_normative.volume import FloatArray, Mask, Volume
 
 if TYPE_CHECKING:
@@ -52,6 +59,19 @@ class Denoised:
     removed: Volume
     without_model: Volume
     record: dict[str, Any] = field(default_factory=dict)
+
+    def layers(self) -> list[LayerSpec]:
+        """Return the layers that show it, bottom first: the denoised scan, and what was removed."""
+        shown = layer_of(self.denoised)
+        removed = signed_spec(
+            self.removed, f"{self.removed.source.name} · removed noise", REMOVED,
+            origin=shown.facts.origin, provenance=self.record, visible=False,
+        )  # fmt: skip
+        return [shown, removed]
+
+    def to_layers(self) -> list[LayerTuple]:
+        """Return the layer data tuples (data, attributes, kind) that napari takes."""
+        return [layer.as_tuple() for layer in self.layers()]
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write ``denoised``, ``removed``, ``without_model`` (``.nii.gz``) and ``denoise.json``.
@@ -145,7 +165,7 @@ def denoise(
 
     made = whole(mixed)
     return Denoised(
-        MadeVolume.of(made, f"{scan.source.name} · denoised", "denoised", record, like=scan),
+        MadeVolume.of(made, f"{scan.source.name} · denoised", DENOISED, record, like=scan),
         scan.with_data(scan.data - made.data, is_label=False),
         whole(plain.image),
         record,

@@ -22,12 +22,13 @@ from napari_normative.core.preprocess import (
     scored_mask,
 )
 from napari_normative.engine.infer import prepare_scan
-from napari_normative.engine.made import MadeVolume, record_of
+from napari_normative.engine.made import MadeVolume, layer_of, record_of
 from napari_normative.engine.observed import Completion, complete
 from napari_normative.errors import GenerationError
 from napari_normative.io.folders import whole_folder
 from napari_normative.io.nifti import write_volume
 from napari_normative.io.tables import json_bytes
+from napari_normative.layers.spec import INPAINTED, MADE, LayerSpec, LayerTuple, spec_of
 from napari_normative.volume import Mask, Volume, require_same_grid
 
 if TYPE_CHECKING:
@@ -63,6 +64,16 @@ class Inpainted:
     made: Volume
     interpolation: Volume
     record: dict[str, Any] = field(default_factory=dict)
+
+    def layers(self) -> list[LayerSpec]:
+        """Return the layers that show it, bottom first: the scan filled, and where it was made."""
+        name = f"{self.made.source.name} · made (synthetic)"
+        made = spec_of([self.made], name, MADE, provenance=self.record)
+        return [layer_of(self.filled), made]
+
+    def to_layers(self) -> list[LayerTuple]:
+        """Return the layer data tuples (data, attributes, kind) that napari takes."""
+        return [layer.as_tuple() for layer in self.layers()]
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write ``filled``, ``made`` and ``interpolation`` (``.nii.gz``) and ``inpaint.json``.
@@ -129,7 +140,7 @@ def what_is_missing(
         raise GenerationError(
             "GEN-010",
             "nothing is missing: no voxel is marked, none is without a number, no slice is empty",
-            "Name slices with --slices k:40-44, or mark voxels in a mask with --missing FILE.",
+            "Name slices (such as k:40-44), or mark what is missing in a mask.",
             subject=scan.source.name,
         )
     return missing, words
@@ -194,7 +205,7 @@ def inpaint(
         model, "inpainting", note, synthetic=True,
         scan={"sha256": scan.source.digest},
         mask_sha256=None if mask is None else mask.source.digest,
-        missing=words, made_voxels=int(gap.sum()), made_ml=round(made_ml, 3),
+        missing=words, slices=list(slices), made_voxels=int(gap.sum()), made_ml=round(made_ml, 3),
         share_of_region=round(share, 4), fit=_facts(completion),
         share_of_model=None if worth is None else _table(worth),
         warnings=[*scan.source.warnings, *note.warnings],
@@ -202,7 +213,7 @@ def inpaint(
     )  # fmt: skip
     name = f"{scan.source.name} · filled (synthetic)"
     filled = MadeVolume.of(
-        scan.with_data(whole, is_label=False), name, "inpainted", record, like=scan
+        scan.with_data(whole, is_label=False), name, INPAINTED, record, like=scan
     )
     return Inpainted(
         filled,

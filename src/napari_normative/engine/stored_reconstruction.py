@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,15 @@ from nibabel.filebasedimages import ImageFileError
 from napari_normative.errors import VolumeFileError
 from napari_normative.io.streamed import on_disk
 from napari_normative.layers.looks import SIGNED
-from napari_normative.layers.spec import RECONSTRUCTION, RESIDUAL, LayerTuple, origin_of, spec_of
-from napari_normative.volume import Source, Volume
+from napari_normative.layers.spec import (
+    RECONSTRUCTION,
+    RESIDUAL,
+    LayerSpec,
+    LayerTuple,
+    origin_of,
+    spec_of,
+)
+from napari_normative.volume import Affine, Source, Volume
 
 MARKER = "reconstruction.json"
 FILES = ("reconstruction.nii", "residual.nii")
@@ -45,17 +53,26 @@ class StoredReconstruction:
         """What a reader of the results must know."""
         return tuple(self.record["warnings"])
 
+    def __reduce__(self) -> tuple[Callable[..., StoredReconstruction], tuple[Any, ...]]:
+        """Arrive in another process by opening the files there: no voxel is sent."""
+        made = self.reconstruction
+        return _arrived, (self.folder, made.shape, made.affine, made.source, self.record)
+
     def to_layers(self) -> list[LayerTuple]:
         """Return the layer data tuples that napari takes; what is not looked at stays on disk.
 
         A tilted scan is the exception: it is resampled for the display, in memory.
         """
+        return [layer.as_tuple() for layer in self.layers()]
+
+    def layers(self) -> list[LayerSpec]:
+        """Return the layers, bottom first: reconstruction and residual."""
         name, limits = self.reconstruction.source.name, self.record["shown_between"]
         common: dict[str, Any] = {
             "origin": origin_of(self.reconstruction), "provenance": self.record,
         }  # fmt: skip
         bound = limits["residual"]
-        layers = (
+        return [
             spec_of(
                 [self.reconstruction], f"{name} · reconstruction", RECONSTRUCTION,
                 colormap="gray", contrast_limits=tuple(limits["scan"]), **common,
@@ -64,8 +81,19 @@ class StoredReconstruction:
                 [self.residual], f"{name} · residual", RESIDUAL, colormap=SIGNED,
                 contrast_limits=(-bound, bound), blending="translucent_no_depth", **common,
             ),
-        )  # fmt: skip
-        return [layer.as_tuple() for layer in layers]
+        ]  # fmt: skip
+
+
+def _arrived(
+    folder: Path,
+    shape: tuple[int, int, int],
+    affine: Affine,
+    source: Source,
+    record: dict[str, Any],
+) -> StoredReconstruction:
+    grid = Volume(np.broadcast_to(np.float32(0), shape), affine, source)
+    made, left = (on_disk(folder / name, grid) for name in FILES)
+    return StoredReconstruction(folder, made, left, record)
 
 
 def open_reconstruction(folder: str | Path) -> StoredReconstruction:

@@ -106,6 +106,17 @@ class DrawRecord(Record):
     results: ResultRecord
 
 
+class FillRecord(Record):
+    """A scan whose missing parts were filled: those of ``mask``, ``slices``, or found."""
+
+    scan: Name
+    mask: Name | None = None
+    slices: tuple[Name, ...] = ()
+    model: ModelRecord
+    device: Name
+    results: ResultRecord
+
+
 class LookRecord(Record):
     """How a layer looks; ``scan`` is empty for draws from the cohort. In order, bottom first."""
 
@@ -163,6 +174,7 @@ class SessionRecord(Record):
     scans: tuple[ScanRecord, ...] = ()
     detections: tuple[DetectionRecord, ...] = ()
     draw: DrawRecord | None = None
+    fills: tuple[FillRecord, ...] = ()
     looks: tuple[LookRecord, ...] = ()
     view: ViewRecord
     review: ReviewRecord | None = None
@@ -170,16 +182,17 @@ class SessionRecord(Record):
     @model_validator(mode="after")
     def _names_what_it_holds(self) -> Self:
         """Refuse a part that is about a scan which is not in the file."""
+        runs: tuple[DetectionRecord | FillRecord, ...] = (*self.detections, *self.fills)
         known = [scan.id for scan in self.scans]
         if len(set(known)) < len(known):
             raise ValueError("two scans have one id")
         named = [self.view.scan, *(look.scan or None for look in self.looks)]
-        named += [name for run in self.detections for name in (run.scan, run.mask)]
+        named += [name for run in runs for name in (run.scan, run.mask)]
         named += self.draw.scans if self.draw is not None else ()
         if unknown := {name for name in named if name is not None} - set(known):
             raise ValueError(f"there is no scan {sorted(unknown)[0]!r}")
         labels = {scan.id for scan in self.scans if scan.kind == "labels"}
-        if any(run.mask is not None and run.mask not in labels for run in self.detections):
+        if any(run.mask is not None and run.mask not in labels for run in runs):
             raise ValueError("a mask is no labels")
         return self
 
@@ -199,7 +212,8 @@ def located(place: str, session: Path) -> Path:
 
 def write_session(path: Path, record: SessionRecord) -> Path:
     """Write a session file; it appears whole or not at all."""
-    text = record.model_dump_json(indent=1)
+    # Versions before there were fills read a session that has none.
+    text = record.model_dump_json(indent=1, exclude=None if record.fills else {"fills"})
     replace_files({path: (text + "\n").encode()})
     return path
 

@@ -46,6 +46,8 @@ SAMPLES, SAMPLE_MEAN, SAMPLE_SD, INTERPOLATION, EXPLORER, EFFECT = (
     "effect of a direction",
 )
 ATTRIBUTION = "attribution"
+INPAINTED, MADE, DENOISED, REMOVED = "inpainted", "made voxels", "denoised", "removed noise"
+LABEL_ROLES = frozenset({LABELS, CANDIDATES, REVIEW, MADE})
 REVIEW_MOST = 200
 """More candidates than a scan of a review has; what readers add has numbers above."""
 SYNTHETIC_ROLES = frozenset({SAMPLES, SAMPLE_MEAN, SAMPLE_SD, INTERPOLATION, EXPLORER, EFFECT})
@@ -183,7 +185,7 @@ def spec_of(
     """
     first = volumes[0]
     grid = grid or display_grid(first)
-    is_label = role in {LABELS, CANDIDATES, REVIEW}
+    is_label = role in LABEL_ROLES
     empty = 0.0 if is_label or role != SCAN else float(first.data.min())
     shown = [to_display(v, grid, nearest=is_label, outside=empty) for v in volumes]
     data: NDArray[np.generic] = shown[0] if len(shown) == 1 else np.stack(shown)

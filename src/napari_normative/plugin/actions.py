@@ -14,6 +14,7 @@ from napari_normative.plugin.controllers.candidates import CandidatesController
 from napari_normative.plugin.controllers.explorer import ExplorerController
 from napari_normative.plugin.controllers.layout import LayoutController
 from napari_normative.plugin.controllers.reading import ReadingController
+from napari_normative.plugin.controllers.restore import RestoreController
 from napari_normative.plugin.controllers.samples import SamplesController
 from napari_normative.plugin.jobs import Repeater
 from napari_normative.plugin.session import Session, notify_error, session_for
@@ -125,6 +126,12 @@ def _play(session: Session) -> str:
     if not made.state.play_blocked:
         made.play()
     return made.state.play_blocked
+
+
+def _fill(session: Session) -> str:
+    made = session.get(RestoreController)
+    made.run()
+    return made.state.run_blocked
 
 
 def _explore(session: Session) -> str:
@@ -242,6 +249,7 @@ ACTIONS: dict[str, Action] = {
     "open_samples": Action(dock="Samples"),
     "open_latent_map": Action(dock="Latent map"),
     "open_train": Action(dock="Train a model"),
+    "open_restore": Action(dock="Restore"),
     "open_review": Action(dock="Review"),
     "getting_started": Action(dock="Getting started"),
     "settings": Action(_settings),
@@ -253,6 +261,7 @@ ACTIONS: dict[str, Action] = {
     "candidate_before": Action(partial(_candidate, -1), "Anomaly map"),
     "draw_samples": Action(_draw, "Samples"),
     "play_samples": Action(_play, "Samples"),
+    "fill_missing": Action(_fill, "Restore"),
     "explore": Action(_explore, "Samples"),
     "reset_explorer": Action(_reset_explorer, "Samples"),
     "cancel": Action(_cancel),

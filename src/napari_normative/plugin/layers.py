@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_normative.layers.spec import CANDIDATES, LayerSpec, facts_of, is_edited
+from napari_normative.layers.spec import CANDIDATES, MADE, LayerSpec, facts_of, is_edited
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -42,7 +42,7 @@ def add_spec(viewer: ViewerModel, spec: LayerSpec) -> Layer:
     attributes = {**spec.napari_attributes(), "name": _free_name(viewer, spec.attributes["name"])}
     add = viewer.add_labels if spec.kind == "labels" else viewer.add_image
     layer: Layer = add(spec.data, **attributes)
-    if spec.facts.role == CANDIDATES:
+    if spec.facts.role in {CANDIDATES, MADE}:
         layer.contour = 2  # an outline leaves the map below it visible
     return layer
 

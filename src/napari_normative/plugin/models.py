@@ -5,18 +5,35 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_normative.errors import ModelFileError, NormativeError
 from napari_normative.plugin.state.common import Choice
+from napari_normative.plugin.state.models import GRID, NONE, VECTOR
 
 if TYPE_CHECKING:
-    from napari_normative.core.card import ModelCard
     from napari_normative.engine.model import NormativeModel
 
 RECENT_COUNT = 8
+
+
+@dataclass(frozen=True)
+class About:
+    """What the docks say of a model.
+
+    Attributes
+    ----------
+    line : str
+        Its card in a line and its verdict.
+    latents : {"", "none", "grid", "vector"}
+        What stands for a scan: nothing that differs, latents in a grid, one vector.
+    """
+
+    line: str = ""
+    latents: str = ""
 
 
 def recent_file() -> Path:
@@ -54,19 +71,16 @@ class ModelShelf:
         listed += [(p, f"{p.name} (file)") for p in self._recent() if p not in known]
         return [Choice(str(path), name) for path, name in listed]
 
-    def line(self, key: str) -> str:
-        """Return a model's card in a line and its verdict, or what is wrong with the file."""
+    def about(self, key: str) -> About:
+        """Return what is known of a model without building it, or what is wrong with the file."""
         if not key:
-            return ""
-        from napari_normative.engine.model import available_models, load_model
+            return About()
+        from napari_normative.engine.model import load_model
 
-        for entry in available_models():
-            if str(entry.path) == key:
-                return _described(entry.card)
         try:
-            return _described(load_model(key).card)
+            return _about(load_model(key))
         except NormativeError as error:
-            return str(error)
+            return About(str(error))
 
     def add(self, path: Path) -> str:
         """Put a model file first on the recent list and return its key.
@@ -169,5 +183,12 @@ def engine_shelf() -> ModelShelf:
     return ModelShelf()
 
 
-def _described(card: ModelCard) -> str:
-    return f"{card.one_line()}\n{card.verdict(figures=False)}"
+def _about(model: NormativeModel) -> About:
+    from napari_normative.core.config import BaselineConfig
+
+    card, mean = model.card, model.posterior.mean
+    if isinstance(card.network, BaselineConfig) and card.network.kind != "pca":
+        latents = NONE
+    else:
+        latents = VECTOR if mean.ndim == 1 and mean.size > 1 else GRID
+    return About(f"{card.one_line()}\n{card.verdict(figures=False)}", latents)

@@ -8,17 +8,22 @@ from napari_normative.plugin.controllers.anomaly import AnomalyController
 from napari_normative.plugin.controllers.candidates import CandidatesController
 from napari_normative.plugin.controllers.explorer import ExplorerController
 from napari_normative.plugin.controllers.getting_started import GettingStartedController
+from napari_normative.plugin.controllers.large import LargeController
 from napari_normative.plugin.controllers.latent_map import LatentMapController
 from napari_normative.plugin.controllers.layout import LayoutController
+from napari_normative.plugin.controllers.probe import FitController, TellController
 from napari_normative.plugin.controllers.reading import ReadingController
+from napari_normative.plugin.controllers.restore import RestoreController
 from napari_normative.plugin.controllers.review import ReviewController
 from napari_normative.plugin.controllers.review_files import ReviewFilesController
+from napari_normative.plugin.controllers.sample_set import SetController
 from napari_normative.plugin.controllers.samples import SamplesController
 from napari_normative.plugin.controllers.training import TrainingController
 from napari_normative.plugin.docks.anomaly import AnomalyView
 from napari_normative.plugin.docks.getting_started import GettingStartedView
 from napari_normative.plugin.docks.latent_map import LatentMapView
 from napari_normative.plugin.docks.reading_room import ReadingRoomView
+from napari_normative.plugin.docks.restore import RestoreView
 from napari_normative.plugin.docks.review import ReviewView
 from napari_normative.plugin.docks.samples import SamplesView
 from napari_normative.plugin.docks.train import TrainView
@@ -66,6 +71,17 @@ class ReadingRoom(ReadingRoomView):
         )
 
 
+class Restore(RestoreView):
+    """The dock "Restore"."""
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        session = session_for(napari_viewer)
+        made, large = session.get(RestoreController), session.get(LargeController)
+        super().__init__(
+            made.state, made.requests, large.state, large.requests, session.context.shared
+        )
+
+
 class Review(ReviewView):
     """The dock "Review"."""
 
@@ -83,9 +99,11 @@ class Samples(SamplesView):
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         session = session_for(napari_viewer)
         made, explorer = session.get(SamplesController), session.get(ExplorerController)
+        dataset = session.get(SetController)
         super().__init__(
-            made.state, made.requests, explorer.state, explorer.requests, session.context.shared
-        )
+            made.state, made.requests, explorer.state, explorer.requests,
+            dataset.state, dataset.requests, session.context.shared,
+        )  # fmt: skip
 
 
 class LatentMap(LatentMapView):
@@ -94,7 +112,11 @@ class LatentMap(LatentMapView):
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         session = session_for(napari_viewer)
         made = session.get(LatentMapController)
-        super().__init__(made.state, made.requests, session.context.shared)
+        told, fit = session.get(TellController), session.get(FitController)
+        super().__init__(
+            made.state, made.requests, told.state, told.requests, fit.state, fit.requests,
+            session.context.shared,
+        )  # fmt: skip
 
 
 class Train(TrainView):

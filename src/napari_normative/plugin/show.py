@@ -9,6 +9,7 @@ from napari_normative.engine.detection import Detection
 from napari_normative.engine.detection_layers import detection_layers
 from napari_normative.engine.draw_layers import draw_layers
 from napari_normative.engine.draws import Draws
+from napari_normative.engine.inpaint import Inpainted
 from napari_normative.engine.made import MadeVolume, layer_of
 from napari_normative.engine.scans import ScanLike, as_volume
 from napari_normative.errors import DeviceError
@@ -22,19 +23,19 @@ if TYPE_CHECKING:
 
 
 def show(
-    result: Detection | Draws | MadeVolume | ScanLike,
+    result: Detection | Draws | Inpainted | MadeVolume | ScanLike,
     viewer: ViewerModel | None = None,
     *,
     block: bool = False,
 ) -> ViewerModel:
-    """Show a detection, samples, another volume of a model, or a scan.
+    """Show a detection, samples, a filled scan, another volume of a model, or a scan.
 
     What is shown twice takes the place of the first; labels that somebody edited stay. The view
     goes to the strongest candidate of a scan that was not there before.
 
     Parameters
     ----------
-    result : Detection, Draws, MadeVolume, or a scan
+    result : Detection, Draws, Inpainted, MadeVolume, or a scan
         Of a result the scan it belongs to is shown, too.
     viewer : napari Viewer or ViewerModel, optional
         A new window unless given. ``napari.components.ViewerModel()`` works without Qt and
@@ -106,13 +107,15 @@ def new_window() -> ViewerModel:
 
 
 def _parts(
-    result: Detection | Draws | MadeVolume | ScanLike,
+    result: Detection | Draws | Inpainted | MadeVolume | ScanLike,
 ) -> tuple[Volume | None, list[LayerSpec]]:
     """Return the scan to be shown, if any, and the layers on it."""
     if isinstance(result, Detection):
         return result.scan, detection_layers(result)
     if isinstance(result, Draws):
         return result.like, draw_layers(result)
+    if isinstance(result, Inpainted):
+        return result.filled.like, result.layers()
     if isinstance(result, MadeVolume):
         return result.like, [layer_of(result)]
     return as_volume(result), []

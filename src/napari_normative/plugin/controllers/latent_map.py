@@ -81,11 +81,12 @@ class LatentMapController(JobController):
         for name in ("method", "x_axis", "y_axis", "colour_by"):
             events[name].connect(self._show)
         events.scan.connect(self._on_scan)
-        context.scans.state.events.connect(self._on_scans)
+        for name in ("scans", "masks"):
+            context.scans.state.events[name].connect(self._on_scans)
+        context.scans.state.events.selected.connect(self._on_selected)
         viewer = context.viewer()
         if viewer is not None:
             viewer.layers.events.inserted.connect(self._on_scan)  # a detection may have ended
-            viewer.layers.selection.events.active.connect(self._on_active)
         self._on_scans()
 
     def _refresh_blocked(self, *_: object) -> None:
@@ -127,11 +128,8 @@ class LatentMapController(JobController):
         self.state.scan = scans.keep(self.state.scan)
         self._on_scan()
 
-    def _on_active(self, *_: object) -> None:
-        viewer = self.context.viewer()
-        layer = None if viewer is None else viewer.layers.selection.active
-        if layer is not None and (key := self.context.scans.key_of(layer)):
-            self.state.scan = key
+    def _on_selected(self, key: str) -> None:
+        self.state.scan = key
 
     def _on_scan(self, *_: object) -> None:
         self._refresh_blocked()

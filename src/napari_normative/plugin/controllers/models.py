@@ -130,5 +130,6 @@ class ModelsController:
         return next(labels, "")
 
     def _on_model(self, key: str) -> None:
-        self.state.model_line = self.shelf.line(key)
+        about = self.shelf.about(key)
+        self.state.model_line, self.state.latents = about.line, about.latents
         self._refresh_loaded()

@@ -62,9 +62,7 @@ class SamplesController(JobController):
     def _on_scans(self, *_: object) -> None:
         state, scans = self.state, self.context.scans
         state.scan = scans.keep(state.scan)
-        keys = [choice.key for choice in scans.state.scans]
-        if state.second not in keys or state.second == state.scan:
-            state.second = next((key for key in keys if key != state.scan), "")
+        state.second = scans.other(state.second, state.scan)
         self._refresh()
 
     def _refresh(self, *_: object) -> None:
@@ -92,14 +90,7 @@ class SamplesController(JobController):
         if state.kind == INTERPOLATION and state.second in {"", state.scan}:
             return "Interpolation leads from one scan to another: open and choose two."
         keys = (state.scan,) if state.kind == POSTERIOR else (state.scan, state.second)
-        for key in keys:
-            try:
-                taken = self.context.scans.snapshot(key)
-            except NormativeError as error:
-                return str(error)
-            if taken.count > 1:
-                return f"{taken.name} is a series; open one volume of it."
-        return ""
+        return self.context.scans.why_not(keys)
 
     @property
     def made(self) -> Draws | None:

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QTableWidget,
     QTableWidgetItem,
+    QTabWidget,
     QVBoxLayout,
     QWidget,
 )
@@ -26,6 +27,7 @@ from napari_normative.plugin.docks.files import (
     ask_folder,
     ask_target,
 )
+from napari_normative.plugin.docks.probe import ProbeBlock
 from napari_normative.plugin.docks.scatter import ScatterPlot
 from napari_normative.plugin.docks.widgets import (
     FAINT,
@@ -45,6 +47,7 @@ from napari_normative.plugin.docks.widgets import (
     watch,
 )
 from napari_normative.plugin.state.latent_map import UMAP, LatentMapRequests, LatentMapState
+from napari_normative.plugin.state.probe import FitRequests, FitState, TellRequests, TellState
 from napari_normative.plugin.state.shared import Shared
 
 MOST_SENTENCES = 5
@@ -60,10 +63,21 @@ class LatentMapView(QWidget):
     ----------
     state : LatentMapState
     requests : LatentMapRequests
+    told, tell_requests, fit, fit_requests : TellState, TellRequests, FitState, FitRequests
+        Of the tab "Tell a column".
     shared : Shared
     """
 
-    def __init__(self, state: LatentMapState, requests: LatentMapRequests, shared: Shared) -> None:
+    def __init__(
+        self,
+        state: LatentMapState,
+        requests: LatentMapRequests,
+        told: TellState,
+        tell_requests: TellRequests,
+        fit: FitState,
+        fit_requests: FitRequests,
+        shared: Shared,
+    ) -> None:
         super().__init__()
         self._state, self._requests, self._scans = state, requests, shared.scans
         self._settings = shared.settings
@@ -91,6 +105,7 @@ class LatentMapView(QWidget):
         self.scan_line = text(FAINT)
         self.neighbours_line = text(FAINT)
         self.neighbours = QTableWidget(0, 3)
+        self.probe = ProbeBlock(told, tell_requests, fit, fit_requests, shared)
         self._lay_out()
 
         self.source.editingFinished.connect(self._take_source)
@@ -143,12 +158,9 @@ class LatentMapView(QWidget):
         current.addWidget(self.scan, stretch=1)
         current.addWidget(self.place)
 
-        body = QWidget()
-        column = QVBoxLayout(body)
-        column.setContentsMargins(4, 4, 4, 4)
-        column.addWidget(self.source)
-        column.addLayout(source)
-        column.addWidget(self.models)
+        drawn, body = QWidget(), QWidget()
+        column = QVBoxLayout(drawn)
+        column.setContentsMargins(2, 6, 2, 2)
         column.addWidget(self.job)
         column.addWidget(self.refused)
         column.addWidget(line())
@@ -159,6 +171,16 @@ class LatentMapView(QWidget):
         column.addLayout(current)
         for widget in (self.scan_line, self.neighbours_line, self.neighbours):
             column.addWidget(widget)
+        self.tabs = QTabWidget()
+        self.tabs.addTab(drawn, "Map")
+        self.tabs.addTab(self.probe, "Tell a column")
+        self.tabs.setTabToolTip(1, "Ask a probe about the open scan, or fit one to a column")
+        column = QVBoxLayout(body)
+        column.setContentsMargins(4, 4, 4, 4)
+        column.addWidget(self.source)
+        column.addLayout(source)
+        column.addWidget(self.models)
+        column.addWidget(self.tabs, stretch=1)
         scrolled(self, body)
         self.setMinimumWidth(WIDTH)
 

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import (
 
 from napari_normative.plugin.docks.explorer import ExplorerBlock
 from napari_normative.plugin.docks.files import RESULTS, ask_target
+from napari_normative.plugin.docks.sample_set import SetBlock
 from napari_normative.plugin.docks.widgets import (
     JobBlock,
     ModelBlock,
@@ -28,6 +29,7 @@ from napari_normative.plugin.docks.widgets import (
     watch,
 )
 from napari_normative.plugin.state.common import Choice
+from napari_normative.plugin.state.sample_set import SetRequests, SetState
 from napari_normative.plugin.state.samples import (
     INTERPOLATION,
     POSTERIOR,
@@ -56,6 +58,7 @@ class SamplesView(QWidget):
     state : SamplesState
     requests : SamplesRequests
     explorer, explorer_requests : ExplorerState, ExplorerRequests
+    dataset, dataset_requests : SetState, SetRequests
     shared : Shared
     """
 
@@ -65,6 +68,8 @@ class SamplesView(QWidget):
         requests: SamplesRequests,
         explorer: ExplorerState,
         explorer_requests: ExplorerRequests,
+        dataset: SetState,
+        dataset_requests: SetRequests,
         shared: Shared,
     ) -> None:
         super().__init__()
@@ -98,6 +103,7 @@ class SamplesView(QWidget):
         self.rate.setToolTip("Volumes a second")
         self.save = button("Save…", _SAVE)
         self.explorer = ExplorerBlock(explorer, explorer_requests, shared.scans)
+        self.dataset = SetBlock(dataset, dataset_requests, shared)
         self._lay_out()
 
         for name in ("kind", "scan", "second"):
@@ -148,6 +154,8 @@ class SamplesView(QWidget):
         self.tabs = QTabWidget()
         self.tabs.addTab(draw, "Draw")
         self.tabs.addTab(explore, "Latent explorer")
+        self.tabs.addTab(self.dataset, "Write a set")
+        self.tabs.setTabToolTip(2, "Any number of synthetic volumes as a dataset on disk")
         self.tabs.setTabToolTip(1, "Move along the model's directions and see the volume change")
         body = QWidget()
         column = QVBoxLayout(body)

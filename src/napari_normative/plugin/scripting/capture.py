@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,11 @@ from napari_normative.layers.spec import LABELS, SCAN, facts_of, is_edited, orig
 from napari_normative.plugin.compare import COMPARISON
 from napari_normative.plugin.controllers.layout import LayoutController
 from napari_normative.plugin.controllers.reading import ReadingController
+from napari_normative.plugin.controllers.restore import RestoreController
 from napari_normative.plugin.controllers.review import ReviewController
 from napari_normative.plugin.controllers.samples import SamplesController
 from napari_normative.plugin.detections import belongs
-from napari_normative.plugin.scripting.saving import Gathered, Save
+from napari_normative.plugin.scripting.saving import Gathered, GatheredFill, Save
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from napari_normative.engine.detection import Detection
     from napari_normative.engine.draws import Draws
     from napari_normative.plugin.scripting.session import ScriptedSession
+    from napari_normative.volume import Volume
 
 
 def gather(session: ScriptedSession, path: Path, leave_out: Collection[str]) -> Save:
@@ -63,6 +65,7 @@ class _Gatherer:
         """Scan id of each layer that the session brings back."""
         self._review_of: ReviewRecord | None = None
         self._detections: tuple[Gathered, ...] = ()
+        self._fills: tuple[GatheredFill, ...] = ()
         self._draw: tuple[Draws | None, tuple[str, ...]] = (None, ())
 
     def look(self) -> None:
@@ -75,6 +78,7 @@ class _Gatherer:
             if (found := self._detection(detection)) is not None
         )
         self._draw = self._draws()
+        self._fills = tuple(self._filled())
 
     def lost(self) -> list[str]:
         """Return the names of the layers that come from nothing that can be named."""
@@ -104,7 +108,8 @@ class _Gatherer:
             review=self._review_of,
         )
         volumes = tuple(facts_of(layer).volumes for layer in self._scans)  # type: ignore[union-attr]
-        return Save(self._path, record, volumes, self._detections, *self._draw, self._models())
+        runs = (self._detections, *self._draw, self._fills)
+        return Save(self._path, record, volumes, *runs, self._models())
 
     # ---- layers
 
@@ -164,23 +169,22 @@ class _Gatherer:
         return Gathered(
             found,
             self._scans[scan].id,
-            self._mask_of(found),
+            self._mask_of(found.provenance["mask_sha256"], found.scan),
             tuple(shown),
             None if own else round(float(threshold), 3),
         )
 
-    def _mask_of(self, found: Detection) -> str | None:
-        digest = found.provenance["mask_sha256"]
+    def _mask_of(self, digest: str | None, scan: Volume) -> str | None:
         if digest is None:
             return None
         for layer, record in self._scans.items():
-            if record.kind == "labels" and digest in _mask_digests(layer, found):
+            if record.kind == "labels" and digest in _mask_digests(layer, scan):
                 return record.id
         raise SessionError(
             "SES-024",
-            "the mask of the detection is not among the layers that were opened from files",
-            "Save the mask to a file, open it, and run the detection with it again.",
-            subject=found.scan.source.name,
+            "a mask that was used is not among the layers that were opened from files",
+            "Save the mask to a file, open it, and use it once more in its place.",
+            subject=scan.source.name,
             consequence="The session was not saved.",
         )
 
@@ -198,6 +202,23 @@ class _Gatherer:
         drawn = [layer for layer in made.layers if layer in self._layers]
         self._covered |= dict.fromkeys(drawn, names[0] if names else "")
         return draws, tuple(names)
+
+    def _filled(self) -> Iterator[GatheredFill]:
+        from napari_normative.engine.inpaint import Inpainted
+
+        made = self._context.controllers.get(RestoreController)
+        for kept in () if made is None else made.kept:
+            if not isinstance(kept.result, Inpainted):
+                continue  # its layers are then said to be lost
+            told = kept.result.record
+            digest, like = told["scan"]["sha256"], kept.result.filled.like
+            scan = next((r for r in self._scans.values() if r.sha256 == digest), None)
+            shown = [layer for layer in kept.present(self._session.viewer) if layer in self._layers]
+            if scan is None or like is None or not shown:
+                continue  # its layers are then said to be lost
+            self._covered |= {layer: scan.id for layer in shown if not is_edited(layer)}
+            mask = self._mask_of(told["mask_sha256"], like)
+            yield GatheredFill(kept.result, scan.id, mask)
 
     def _refuse_what_would_be_lost(self) -> None:
         lost = self.lost()
@@ -266,12 +287,12 @@ class _Gatherer:
         return tuple((each.key, each.label, each.key in packaged) for each in listed)
 
 
-def _mask_digests(layer: Layer, found: Detection) -> set[str]:
-    """Return the digests that labels would have had as the mask of a detection."""
+def _mask_digests(layer: Layer, scan: Volume) -> set[str]:
+    """Return the digests that labels would have had as the mask of a scan."""
     facts = facts_of(layer)
     assert facts is not None
     try:
-        drawn = mask_on(snapshot(layer), found.scan).source.digest
+        drawn = mask_on(snapshot(layer), scan).source.digest
     except GeometryMismatchError:
         drawn = ""
     return {drawn, facts.volumes[0].source.digest}

@@ -12,6 +12,7 @@ from napari_normative.io.names import file_digest
 from napari_normative.io.session_file import (
     DetectionRecord,
     DrawRecord,
+    FillRecord,
     ModelRecord,
     ScanRecord,
     SessionRecord,
@@ -55,7 +56,7 @@ class Read:
         """Do it."""
         record = self.record
         layers = {scan.id: self._scan(scan) for scan in record.scans}
-        runs: list[DetectionRecord | DrawRecord] = [*record.detections]
+        runs: list[DetectionRecord | DrawRecord | FillRecord] = [*record.detections, *record.fills]
         runs += [] if record.draw is None else [record.draw]
         wanted = [run.model for run in runs] + ([] if record.model is None else [record.model])
         models = {model.sha256: self._model(model) for model in wanted}

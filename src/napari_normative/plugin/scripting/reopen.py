@@ -10,6 +10,7 @@ from napari_normative.io.session_file import (
     CameraRecord,
     DetectionRecord,
     DrawRecord,
+    FillRecord,
     ResultRecord,
     SessionRecord,
     ViewRecord,
@@ -26,12 +27,14 @@ from napari_normative.layers.spec import (
 )
 from napari_normative.plugin.controllers.anomaly import AnomalyController
 from napari_normative.plugin.controllers.layout import LayoutController
+from napari_normative.plugin.controllers.restore import RestoreController
 from napari_normative.plugin.controllers.samples import SamplesController
 from napari_normative.plugin.scripting.checking import Material, Read
 from napari_normative.plugin.scripting.results import (
     difference,
     results_of_detection,
     results_of_draws,
+    results_of_inpainted,
 )
 
 if TYPE_CHECKING:
@@ -158,6 +161,7 @@ class _Opening:
         runs = [self._detect(run) for run in record.detections]
         if record.draw is not None:
             runs.append(self._draw(record.draw))
+        runs += [self._fill(run) for run in record.fills]
         if record.model is not None:
             session.context.models.take(self._material.models[record.model.sha256])
         if record.view.scan is not None:
@@ -212,8 +216,28 @@ class _Opening:
             self._places[run.scans[0] if run.scans else "", _role(layer)] = layer
         return self._compare("samples", run, results_of_draws(made), made.record["device"])
 
+    def _fill(self, run: FillRecord) -> Again:
+        session, scan = self._session, self._scans[run.scan]
+        made = session.fill(
+            scan,
+            missing=None if run.mask is None else self._scans[run.mask],
+            slices=run.slices,
+            model=self._material.models[run.model.sha256],
+            device=_device(run.device),
+        )
+        for kept in session.controller(RestoreController).kept:
+            if kept.result is made:
+                for layer in kept.present(session.viewer):
+                    self._places[run.scan, _role(layer)] = layer
+        now = results_of_inpainted(made)
+        return self._compare(f"{scan.name}, filled", run, now, made.record["device"])
+
     def _compare(
-        self, what: str, run: DetectionRecord | DrawRecord, now: ResultRecord, device: str
+        self,
+        what: str,
+        run: DetectionRecord | DrawRecord | FillRecord,
+        now: ResultRecord,
+        device: str,
     ) -> Again:
         if device != run.device:
             self._notes.append(f"{what}: made on {device}, before on {run.device}.")

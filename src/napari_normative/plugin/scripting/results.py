@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari_normative.core.candidates import Candidate
     from napari_normative.engine.detection import Detection
     from napari_normative.engine.draws import Draws
+    from napari_normative.engine.inpaint import Inpainted
     from napari_normative.volume import Volume
 
 PERCENTILES = (0.1, 1.0, 50.0, 99.0, 99.9)
@@ -51,6 +52,13 @@ def results_of_draws(draws: Draws) -> ResultRecord:
     volumes |= {n: v for n, v in (("mean", draws.mean), ("SD", draws.sd)) if v is not None}
     values = [volume.data.ravel() for volume in volumes.values()]
     return ResultRecord(sha256=_digests(volumes), spread=_spread(np.concatenate(values)))
+
+
+def results_of_inpainted(made: Inpainted) -> ResultRecord:
+    """Return what filling a scan brought."""
+    volumes = {"filled": made.filled, "made": made.made}
+    values = made.filled.data[made.made.data != 0]
+    return ResultRecord(sha256=_digests(volumes), spread=_spread(values))
 
 
 def difference(before: ResultRecord, now: ResultRecord) -> str:

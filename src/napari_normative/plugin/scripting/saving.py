@@ -15,17 +15,23 @@ from napari_normative.io.nifti import read_series
 from napari_normative.io.session_file import (
     DetectionRecord,
     DrawRecord,
+    FillRecord,
     ModelRecord,
     SessionRecord,
     located,
     reference,
     write_session,
 )
-from napari_normative.plugin.scripting.results import results_of_detection, results_of_draws
+from napari_normative.plugin.scripting.results import (
+    results_of_detection,
+    results_of_draws,
+    results_of_inpainted,
+)
 
 if TYPE_CHECKING:
     from napari_normative.engine.detection import Detection
     from napari_normative.engine.draws import Draws
+    from napari_normative.engine.inpaint import Inpainted
     from napari_normative.plugin.jobs import Cancelled, Progress
     from napari_normative.volume import Volume
 
@@ -58,6 +64,15 @@ class Gathered:
 
 
 @dataclass(frozen=True, eq=False)
+class GatheredFill:
+    """A filled scan: what was made, and the ids of scan and mask in the session."""
+
+    made: Inpainted
+    scan: str
+    mask: str | None
+
+
+@dataclass(frozen=True, eq=False)
 class Save:
     """Digest what was gathered, and write it; in a job.
 
@@ -72,6 +87,7 @@ class Save:
     draws : Draws or None
     drawn_of : tuple of str
         Scan ids of the draw.
+    fills : tuple of GatheredFill
     models : tuple of (key, name, packaged)
         Where models may be found; the chosen one first.
     """
@@ -82,6 +98,7 @@ class Save:
     detections: tuple[Gathered, ...]
     draws: Draws | None
     drawn_of: tuple[str, ...]
+    fills: tuple[GatheredFill, ...]
     models: tuple[tuple[str, str, bool], ...]
 
     def __call__(self, progress: Progress, cancelled: Cancelled) -> SessionRecord:
@@ -93,6 +110,7 @@ class Save:
                 "model": places.chosen(),
                 "detections": tuple(self._detection(places, each) for each in self.detections),
                 "draw": self._draw(places),
+                "fills": tuple(self._fill(places, each) for each in self.fills),
             }
         )
         # Once through the schema, so that nothing is written that could not be read.
@@ -139,6 +157,17 @@ class Save:
             shown=one.shown,
             threshold_z=one.threshold_z,
             results=results_of_detection(one.detection),
+        )
+
+    def _fill(self, places: _ModelPlaces, one: GatheredFill) -> FillRecord:
+        told = one.made.record
+        return FillRecord(
+            scan=one.scan,
+            mask=one.mask,
+            slices=tuple(told["slices"]),
+            model=places.of(told["model_sha256"], told["model"]),
+            device=told["device"],
+            results=results_of_inpainted(one.made),
         )
 
     def _draw(self, places: _ModelPlaces) -> DrawRecord | None:

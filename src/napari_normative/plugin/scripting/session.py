@@ -6,17 +6,12 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from napari_normative.engine.scans import as_volume
-from napari_normative.layers.spec import LABELS, facts_of, origin_of, spec_of
+from napari_normative.layers.spec import facts_of, origin_of
 from napari_normative.plugin.controllers.base import JobController
 from napari_normative.plugin.controllers.candidates import CandidatesController
 from napari_normative.plugin.controllers.review_files import ReviewFilesController
-from napari_normative.plugin.controllers.samples import SamplesController
-from napari_normative.plugin.files import layer_of, open_file
-from napari_normative.plugin.layers import add_spec
-from napari_normative.plugin.scripting.view import ScriptedView, is_layer
+from napari_normative.plugin.scripting.making import ScriptedMaking
 from napari_normative.plugin.settings import PLUGIN
-from napari_normative.plugin.state.samples import INTERPOLATION, POSTERIOR, PRIOR
 from napari_normative.plugin.viewing import is_open
 
 if TYPE_CHECKING:
@@ -34,7 +29,7 @@ if TYPE_CHECKING:
     from napari_normative.plugin.state.candidates import Why
 
 
-class ScriptedSession(ScriptedView):
+class ScriptedSession(ScriptedMaking):
     """A viewer that a script drives; see :func:`open_session`.
 
     Every method does what the docks do when a person presses something, through the same
@@ -69,39 +64,6 @@ class ScriptedSession(ScriptedView):
         self.close()
 
     # ---- scans and results
-
-    def open(self, scan: ScanLike, *, labels: bool | None = None, **answers: Any) -> Layer:
-        """Open a scan and choose it; what follows is about it.
-
-        Parameters
-        ----------
-        scan : path, Volume, nibabel image, or (array, affine)
-            A series of volumes gets a leading axis; :meth:`detect` then needs ``volume``.
-        labels : bool, optional
-            Whether it is labels; as the file says unless given.
-        **answers
-            To questions about doubtful headers: ``trust="sform"`` or ``"qform"``,
-            ``any_size=True``.
-
-        Returns
-        -------
-        napari Layer
-            An image, or labels for a file of labels.
-        """
-        from napari.layers import Layer as AnyLayer
-
-        if isinstance(scan, str | Path):
-            title = f"Open {Path(scan).name}"
-            ((data, attributes, kind),) = self.work(
-                title, lambda progress, cancelled: open_file(str(scan), labels=labels, **answers)
-            )
-            layer: Layer = self.viewer.add_layer(AnyLayer.create(data, attributes, kind))
-        else:
-            volume = as_volume(scan)
-            data, attributes, kind = layer_of([volume], volume.source.name, labels=labels)
-            layer = self.viewer.add_layer(AnyLayer.create(data, attributes, kind))
-        self.choose(layer)
-        return layer
 
     def detect(
         self,
@@ -153,48 +115,6 @@ class ScriptedSession(ScriptedView):
         detection = self.detection
         assert detection is not None, "a detection that succeeded is kept"
         return detection
-
-    def sample(
-        self,
-        n: int = 8,
-        *,
-        about: ScanLike | Layer | None = None,
-        to: ScanLike | Layer | None = None,
-        seed: int = 0,
-        temperature: float = 1.0,
-        model: str | Path | None = None,
-        device: str | None = None,
-    ) -> Draws:
-        """Draw synthetic volumes and show them as a series, with their mean and SD.
-
-        Parameters
-        ----------
-        n : int
-        about : like ``scan`` of :meth:`detect`, optional
-            Draw what the model holds possible for this scan, not for the cohort.
-        to : like ``about``, optional
-            Lead from ``about`` to this scan in ``n`` steps, at least 2.
-        seed, temperature
-            As of :meth:`NormativeModel.sample`.
-        model, device
-            As of :meth:`detect`.
-        """
-        controller, chosen = self.controller(SamplesController), self.scan
-        state = controller.state
-        self._choose_model(model, device)
-        if about is not None:
-            state.scan = self._key_of(about)
-        if to is not None:
-            state.second = self._key_of(to)
-        if chosen is not None:
-            self.choose(chosen)
-        state.kind = PRIOR if about is None else POSTERIOR if to is None else INTERPOLATION
-        state.count, state.seed, state.temperature = n, seed, temperature
-        state.volumes = state.maps = True
-        self.press("sample", controller, controller.run)
-        made = controller.made
-        assert made is not None, "a draw that succeeded is kept"
-        return made
 
     def show(self, result: Detection | Draws | MadeVolume) -> None:
         """Show a result that was made without the session, and choose the scan it belongs to."""
@@ -350,32 +270,3 @@ class ScriptedSession(ScriptedView):
         if self._owned and is_open(self.viewer):
             self.context.models.unload()
             self.viewer.close()
-
-    # ---- inside
-
-    def _choose_model(self, model: str | Path | None, device: str | None) -> None:
-        models = self.context.models
-        if model is not None:
-            models.take(model)
-        if device is not None:
-            models.state.device = device
-
-    def _layer_of(self, scan: ScanLike | Layer) -> Layer:
-        """Return the layer of a scan, opened unless it is one, and choose it."""
-        if not is_layer(scan):
-            return self.open(scan)
-        self.choose(scan)
-        return scan
-
-    def _key_of(self, scan: ScanLike | Layer) -> str:
-        return self.context.scans.key_of(self._layer_of(scan))
-
-    def _labels_of(self, mask: ScanLike | Layer) -> Layer:
-        """Return the labels layer of a mask, opened unless it is one."""
-        if is_layer(mask):
-            if str(mask.unique_id) not in {each.key for each in self.context.scans.state.masks}:
-                raise self.refusal("detect", "Give labels as the mask, not an image.")
-            return mask
-        volume = as_volume(mask)
-        spec = spec_of([volume], f"{volume.source.name} · mask", LABELS, visible=False)
-        return add_spec(self.viewer, spec)

@@ -9,6 +9,8 @@ from psygnal import Signal, SignalGroupDescriptor
 
 from napari_normative.plugin.state.common import Choice
 
+NONE, GRID, VECTOR = "none", "grid", "vector"
+
 
 @dataclass
 class ModelsState:
@@ -21,6 +23,8 @@ class ModelsState:
         Keys of the chosen entries; no model when empty.
     model_line, device_line : str
         The model's card in one line; why this device.
+    latents : {"", "none", "grid", "vector"}
+        What stands for a scan in the chosen model: nothing, a grid of latents, one vector.
     loaded : bool
         Whether the chosen model occupies memory.
     busy : bool
@@ -34,6 +38,7 @@ class ModelsState:
     models: tuple[Choice, ...] = ()
     model: str = ""
     model_line: str = ""
+    latents: str = ""
     devices: tuple[Choice, ...] = (Choice("auto", "auto"), Choice("cpu", "cpu"))
     device: str = "auto"
     device_line: str = ""

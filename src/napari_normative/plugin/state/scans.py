@@ -18,9 +18,12 @@ class ScansState:
     ----------
     scans, masks : tuple of Choice
         Image layers that are no results of ours; labels layers.
+    selected : str
+        Key of the scan whose layer was selected last; empty before.
     """
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
 
     scans: tuple[Choice, ...] = ()
     masks: tuple[Choice, ...] = ()
+    selected: str = ""
