@@ -122,8 +122,13 @@ def average_of(inside: Mask, smooth: Filter) -> Filter:
         Weighs neighbours.
     """
     known = inside.astype(np.float32)
-    weight = np.maximum(smooth(known), 1e-6)
-    return lambda image: smooth(image * known) / weight
+    weight = np.maximum(smooth(known), 1e-6).astype(np.float32)
+
+    def average(image: FloatArray) -> FloatArray:
+        out: FloatArray = smooth(image * known) / weight
+        return out
+
+    return average
 
 
 def mixture(
@@ -169,12 +174,12 @@ def _weights(
     image: FloatArray, sd: float, inside: Mask, expected: FloatArray | None
 ) -> tuple[Numbers, float]:
     """Return the weights of the filters of least estimated risk, and that mean square error."""
-    probe = np.random.default_rng(0).choice(np.array([-1, 1], dtype=np.float32), image.shape)
+    probe = np.random.default_rng(0).choice([-1.0, 1.0], image.shape).astype(np.float32)
     seen, rows, right = image[inside].astype(np.float64), [], []
     for filtered in _filters(sd, inside, expected):
         made = filtered(image)
-        moved = filtered(image + np.float32(PROBE * sd) * probe)
-        divergence = float(((moved - made) * probe)[inside].sum(dtype=np.float64)) / (PROBE * sd)
+        change = filtered(image + np.float32(PROBE * sd) * probe) - made
+        divergence = float((change * probe)[inside].sum(dtype=np.float64)) / (PROBE * sd)
         rows.append(made[inside].astype(np.float64))
         right.append(float(rows[-1] @ seen) - sd**2 * divergence)
     target, stacked = np.array(right), np.stack(rows)

@@ -15,7 +15,7 @@ from napari_normative.plugin.viewing import is_open
 from napari_normative.plugin.work.restore import OpenStored, ReconstructToDisk
 
 if TYPE_CHECKING:
-    from napari_normative.engine.large import StoredReconstruction
+    from napari_normative.engine.stored_reconstruction import StoredReconstruction
 
 REFUSED = "PRE-004"
 """A scan whose contrast is not the model's."""

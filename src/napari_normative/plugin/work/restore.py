@@ -16,7 +16,7 @@ from napari_normative.volume import Mask, Volume
 if TYPE_CHECKING:
     from napari_normative.engine.denoise import Denoised
     from napari_normative.engine.inpaint import Inpainted
-    from napari_normative.engine.large import StoredReconstruction
+    from napari_normative.engine.stored_reconstruction import StoredReconstruction
 
 
 @dataclass(frozen=True, eq=False)
