@@ -1,7 +1,7 @@
 """What segmentation and control of false candidates are worth, beside thresholds.
 
     python benchmarks/segment.py PEOPLE DATA [--model brain-t1] [--work FOLDER] [--out FILE]
-        [--most N]
+        [--most N] [--without-head]
 
 PEOPLE is a table of healthy people with the columns path, subject, site and split; DATA the folder
 of the real volumes (lesion-shapes, open-ms-mni). Judged are people of the split test. What the head
@@ -403,12 +403,14 @@ def main() -> None:
     parser.add_argument("--model", default="brain-t1")
     parser.add_argument("--work", type=Path)
     parser.add_argument("--most", type=int, default=16)
+    parser.add_argument("--without-head", action="store_true")
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     work = Work(options)
     healthy = work.healthy()
     simulated, real = work.simulated(), work.patients()
-    head, card = work.head(), work.model.card
+    learnt = [] if options.without_head else [*head_lines(work.head().card), ""]
+    card = work.model.card
     lines = [
         "# Segmentation and control of false candidates",
         "",
@@ -432,8 +434,7 @@ def main() -> None:
         "",
         *kind_table(simulated),
         "",
-        *head_lines(head.card),
-        "",
+        *learnt,
         *method_table(real, "Real lesions: two people with multiple sclerosis, T1 alone"),
         "",
         "Most lesions of multiple sclerosis do not show on T1; two people make no interval worth "
