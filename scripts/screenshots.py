@@ -133,17 +133,17 @@ def latent_map() -> None:
 def restore() -> None:
     """Fill slices that a made scan lacks."""
     at = desk()
-    scan = nn.make_sample("healthy-brain")
+    scan = nn.make_sample("healthy-brain", spacing_mm=2)
     lacking = scan.data.copy()
-    lacking[:, :, 88:91] = 0
+    lacking[:, :, 44:46] = 0
     with tempfile.TemporaryDirectory() as folder:
         path = nn.write_volume(Path(folder) / "healthy-brain.nii.gz", scan.with_data(lacking))
         at.viewer.open(str(path), plugin="napari-normative")
         dock = at.dock("Restore")
         state = session_for(at.viewer).get(RestoreController).state
-        state.missing, state.slices = "slices", "k:88-90"
+        state.missing, state.slices = "slices", "k:44-45"
         at.click(dock.scan.job.run)
-        at.wait(lambda: not state.running and state.summary, 120)
+        at.wait(lambda: not state.running and state.summary, 300)
         at.viewer.dims.set_point(2, 0.0)  # the middle, from the side: all slices in one plane
         at.viewer.dims.order = (2, 0, 1)
         at.viewer.reset_view()
