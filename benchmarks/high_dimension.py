@@ -101,7 +101,8 @@ def measure(
 def enlarged(model: Any, n: int, kind: str, hierarchical: bool) -> Any:
     """Return the model with its space laid over a cube in n³ voxels."""
     from napari_normative.core.grid import Grid, resample
-    from napari_normative.engine.model import NETWORK_PREFIX, NormativeModel
+    from napari_normative.engine.model import NormativeModel
+    from napari_normative.engine.stored_model import NETWORK_PREFIX
 
     card, space = model.card, model.card.preprocess
     spacing = CUBE_MM / n
@@ -164,8 +165,8 @@ def drawn_levels(shape: tuple[int, int, int], mask: Any) -> tuple[Any, dict[str,
     from napari_normative.core.config import VAEConfig
     from napari_normative.core.two_levels import vae
     from napari_normative.engine.anatomy import blocks_of
-    from napari_normative.engine.model import NETWORK_PREFIX
     from napari_normative.engine.presets import PRESETS
+    from napari_normative.engine.stored_model import NETWORK_PREFIX
 
     preset = PRESETS["brain-1mm-hierarchical"]
     above, coarse = preset.above(), blocks_of(mask.astype(np.float32), BLOCK) > 0

@@ -36,10 +36,11 @@ from napari_normative.engine.cohort import read_cohort
 from napari_normative.engine.detection import Detection
 from napari_normative.engine.embed import embed, principal_axes
 from napari_normative.engine.infer import recount, run_network, versions
-from napari_normative.engine.model import NETWORK_PREFIX, NormativeModel, load_model
+from napari_normative.engine.model import NormativeModel, load_model
 from napari_normative.engine.prepared import PreparedCohort, prepare_cohort
 from napari_normative.engine.presets import PRESETS
 from napari_normative.engine.probe_table import has_value
+from napari_normative.engine.stored_model import NETWORK_PREFIX
 from napari_normative.io.nifti import read_volume
 
 Array = NDArray[np.float64]

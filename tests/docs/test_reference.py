@@ -29,6 +29,15 @@ def resolve(path):
     return getattr(importlib.import_module(module), name)
 
 
+def parts_of(thing):
+    """Return a name with those of its parent classes that the page does not name."""
+    if not inspect.isclass(thing):
+        return [thing]
+    named = [resolve(path) for path in NAMED]
+    parents = [parent for parent in inspect.getmro(thing)[1:] if parent not in named]
+    return [thing, *(p for p in parents if p.__module__.startswith(nn.__name__))]
+
+
 def test_every_public_name_is_on_the_page():
     named = {path.removeprefix("napari_normative.") for path in NAMED}
     assert set(nn.__all__) - {"__version__"} <= named
@@ -62,7 +71,9 @@ def test_the_examples_of_a_public_name_run(path, names, files, monkeypatch):
     thing = resolve(path)
     home = importlib.import_module(thing.__module__)
     runner = doctest.DocTestRunner(optionflags=FLAGS)
-    tests = doctest.DocTestFinder().find(thing, path, module=home)
+    tests = [
+        test for part in parts_of(thing) for test in doctest.DocTestFinder().find(part, path)
+    ]
     report = []
     for test in tests:
         test.globs = {**vars(home), **names}

@@ -15,7 +15,8 @@ from napari_normative.core.residual import Contrast
 from napari_normative.engine.attribute import Attribution, attribute
 from napari_normative.engine.candidate_report import report_candidate
 from napari_normative.engine.detection import Detection
-from napari_normative.engine.model import NETWORK_PREFIX, NormativeModel, load_model
+from napari_normative.engine.model import NormativeModel, load_model
+from napari_normative.engine.stored_model import NETWORK_PREFIX
 from napari_normative.errors import ExplanationError
 from phantoms import phantom
 

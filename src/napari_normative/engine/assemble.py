@@ -23,8 +23,9 @@ from napari_normative.core.score import ScoreConfig
 from napari_normative.engine.calibrate import calibrate, held_out
 from napari_normative.engine.conditions import codes_of, covariates_in
 from napari_normative.engine.likeness import Encode, healthy_range
-from napari_normative.engine.model import NETWORK_PREFIX, NormativeModel
+from napari_normative.engine.model import NormativeModel
 from napari_normative.engine.prepared import PreparedCohort
+from napari_normative.engine.stored_model import NETWORK_PREFIX
 from napari_normative.io.checkpoint import Tensors
 from napari_normative.volume import FloatArray
 

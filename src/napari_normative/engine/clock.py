@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from napari_normative.errors import CancelledError
 
 if TYPE_CHECKING:
-    from napari_normative.engine.model import Cancel, Progress
+    from napari_normative.engine.stored_model import Cancel, Progress
 
 
 class Clock:

@@ -35,7 +35,8 @@ from napari_normative.errors import ExplanationError
 from napari_normative.volume import FloatArray
 
 if TYPE_CHECKING:
-    from napari_normative.engine.model import Cancel, NormativeModel, Progress
+    from napari_normative.engine.model import NormativeModel
+    from napari_normative.engine.stored_model import Cancel, Progress
 
 UNSEEN, TRAINED, UNKNOWN = "unseen", "trained on", "unknown"
 """Of people: the network never saw them; was trained on them; the model file does not say."""

@@ -27,7 +27,8 @@ from napari_normative.layers.spec import (
 from napari_normative.volume import FloatArray, Mask, Volume
 
 if TYPE_CHECKING:
-    from napari_normative.engine.model import Cancel, NormativeModel, Progress
+    from napari_normative.engine.model import NormativeModel
+    from napari_normative.engine.stored_model import Cancel, Progress
 
 MARKER = "denoise.json"
 SEAM_MM = 3.0

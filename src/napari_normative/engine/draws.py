@@ -25,7 +25,8 @@ from napari_normative.layers.spec import LayerTuple
 from napari_normative.volume import FloatArray, Volume
 
 if TYPE_CHECKING:
-    from napari_normative.engine.model import Cancel, NormativeModel, Progress
+    from napari_normative.engine.latent_model import LatentModel
+    from napari_normative.engine.stored_model import Cancel, Progress
 
 MARKER = "samples.json"
 Latents: TypeAlias = tuple[FloatArray, ...]
@@ -122,7 +123,7 @@ class Encoded:
         return tuple(mean for mean, _ in self.levels)
 
 
-def encode(model: NormativeModel, scan: Volume, device: str) -> Encoded:
+def encode(model: LatentModel, scan: Volume, device: str) -> Encoded:
     """Prepare and encode a scan.
 
     Raises
@@ -136,7 +137,7 @@ def encode(model: NormativeModel, scan: Volume, device: str) -> Encoded:
 
 
 def encode_image(
-    model: NormativeModel, image: FloatArray, device: str
+    model: LatentModel, image: FloatArray, device: str
 ) -> tuple[tuple[FloatArray, FloatArray], ...]:
     """Return mean and variance of each level of an image (I, J, K) of the model's grid."""
     import torch
@@ -154,7 +155,7 @@ def encode_image(
 
 
 def prior_draws(
-    model: NormativeModel,
+    model: LatentModel,
     n: int,
     *,
     seed: int = 0,
@@ -172,7 +173,7 @@ def prior_draws(
 
     Parameters
     ----------
-    model : NormativeModel
+    model : LatentModel
     n, seed : int
     temperature : float
         Scales the distance of the latents to their mean.
@@ -193,7 +194,7 @@ def prior_draws(
 
 
 def posterior_draws(
-    model: NormativeModel,
+    model: LatentModel,
     scan: Volume,
     n: int,
     *,
@@ -230,7 +231,7 @@ def posterior_draws(
 
 
 def interpolation(
-    model: NormativeModel,
+    model: LatentModel,
     first: Volume,
     second: Volume,
     n: int,
@@ -263,7 +264,7 @@ def interpolation(
     return Draws(*drawn, record=_record(model, "interpolation", n, note, scans=scans))
 
 
-def decode_levels(model: NormativeModel, latents: Latents, device: str) -> FloatArray:
+def decode_levels(model: LatentModel, latents: Latents, device: str) -> FloatArray:
     """Return the image (I, J, K) of the latents of all levels, or of the first ones."""
     import torch
 
@@ -274,7 +275,7 @@ def decode_levels(model: NormativeModel, latents: Latents, device: str) -> Float
 
 
 def _decoded(
-    model: NormativeModel,
+    model: LatentModel,
     latents: Callable[[], Iterator[Latents]],
     place: Callable[[FloatArray, int], Volume],
     n: int,
@@ -307,13 +308,13 @@ def _decoded(
     return drawn, note
 
 
-def placed_on_grid(model: NormativeModel) -> Callable[[FloatArray, int], Volume]:
+def placed_on_grid(model: LatentModel) -> Callable[[FloatArray, int], Volume]:
     """Return what makes a volume of a decoded image and its number: on the model's own grid."""
     inside = model.template.mask
     return lambda image, number: model.synthetic(np.where(inside, image, 0), f"sample-{number}")
 
 
-def placed_on_scan(model: NormativeModel, encoded: Encoded) -> Callable[[FloatArray, int], Volume]:
+def placed_on_scan(model: LatentModel, encoded: Encoded) -> Callable[[FloatArray, int], Volume]:
     """Return what makes a volume of a decoded image: on the scan's grid, in its units."""
     scan, prepared, space = encoded.scan, encoded.prepared, model.card.preprocess
     inside = scored_mask(prepared, space, scan)
@@ -330,7 +331,5 @@ def _listen(cancel: Cancel | None) -> None:
         raise CancelledError
 
 
-def _record(
-    model: NormativeModel, kind: str, n: int, note: DeviceNote, **more: Any
-) -> dict[str, Any]:
+def _record(model: LatentModel, kind: str, n: int, note: DeviceNote, **more: Any) -> dict[str, Any]:
     return record_of(model, kind, note, synthetic=True, count=n, **more)

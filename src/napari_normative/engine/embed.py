@@ -28,7 +28,8 @@ from napari_normative.volume import FloatArray, Volume
 if TYPE_CHECKING:
     import pandas as pd
 
-    from napari_normative.engine.model import Cancel, NormativeModel, Progress
+    from napari_normative.engine.latent_model import LatentModel
+    from napari_normative.engine.stored_model import Cancel, Progress
 
 MOST_VOXELS = 60_000
 """So many voxels say how a latent direction changes a volume."""
@@ -117,7 +118,7 @@ class Embedding:
 
 
 def embed(
-    model: NormativeModel,
+    model: LatentModel,
     source: str | Path,
     *,
     device: str = "auto",
@@ -131,7 +132,7 @@ def embed(
 
     Parameters
     ----------
-    model : NormativeModel
+    model : LatentModel
         With dense latents.
     source : path
         As for :func:`~napari_normative.engine.cohort.read_cohort`; any number of scans,
@@ -170,7 +171,7 @@ def embed(
 
 
 def place_of(
-    model: NormativeModel, scan: Volume, *, device: str = "auto", cancel: Cancel | None = None
+    model: LatentModel, scan: Volume, *, device: str = "auto", cancel: Cancel | None = None
 ) -> Place:
     """Place one scan; what :meth:`NormativeModel.detect` does, without its maps.
 
@@ -196,7 +197,7 @@ def place_of(
 
 
 def principal_axes(
-    model: NormativeModel,
+    model: LatentModel,
     *,
     device: str = "auto",
     cache: Path | None = None,
@@ -245,7 +246,7 @@ def principal_axes(
     return axes
 
 
-def require_places(model: NormativeModel) -> None:
+def require_places(model: LatentModel) -> None:
     """Raise ``MOD-007`` unless a scan has one latent vector of two or more numbers."""
     if model.posterior.mean.ndim != 1 or model.posterior.mean.size < 2:
         raise _no_places()
@@ -261,7 +262,7 @@ def _no_places() -> ModelFileError:
 
 
 def _embed_person(
-    model: NormativeModel, person: Person, device: str, folder: Path, stop: Cancel
+    model: LatentModel, person: Person, device: str, folder: Path, stop: Cancel
 ) -> EmbeddedScan:
     columns = {"subject": person.subject, "site": person.site, **person.more}
     digest = ""
@@ -279,7 +280,7 @@ def _embed_person(
 
 
 def remembered_place(
-    model: NormativeModel,
+    model: LatentModel,
     path: Path,
     digest: str,
     cache: Path,
@@ -292,7 +293,7 @@ def remembered_place(
 
     Parameters
     ----------
-    model : NormativeModel
+    model : LatentModel
     path : Path
     digest : str
         Of the file; see :func:`file_digest`.
@@ -321,7 +322,7 @@ def remembered_place(
     return place
 
 
-def _remembered(entry: Path, model: NormativeModel) -> Place | None:
+def _remembered(entry: Path, model: LatentModel) -> Place | None:
     known = read_entry(entry)
     shape = model.posterior.mean.shape
     if known is None or any(

@@ -32,7 +32,8 @@ from napari_normative.io.transforms import Trust
 if TYPE_CHECKING:
     import pandas as pd
 
-    from napari_normative.engine.model import Cancel, NormativeModel
+    from napari_normative.engine.latent_model import LatentModel
+    from napari_normative.engine.stored_model import Cancel
 
 FORMAT = "napari-normative latents 1"
 COLUMNS = {
@@ -98,7 +99,7 @@ class Latents:
 
 
 def encode_scans(
-    model: NormativeModel,
+    model: LatentModel,
     scans: Iterable[Path],
     *,
     volume: int | None = None,
@@ -115,7 +116,7 @@ def encode_scans(
 
     Parameters
     ----------
-    model : NormativeModel
+    model : LatentModel
         With dense latents.
     scans : iterable of Path
     volume, trust, any_size
@@ -168,7 +169,7 @@ def encode_scans(
             yield Latents(path, subject, digest, place)
 
 
-def latents_table(model: NormativeModel, rows: Sequence[Latents]) -> pd.DataFrame:
+def latents_table(model: LatentModel, rows: Sequence[Latents]) -> pd.DataFrame:
     """Return one row a scan; see :data:`COLUMNS`. No folder is named."""
     import pandas as pd  # late: it takes a third of a second
 
@@ -186,7 +187,7 @@ def latents_table(model: NormativeModel, rows: Sequence[Latents]) -> pd.DataFram
 
 
 def layout_columns(
-    model: NormativeModel,
+    model: LatentModel,
     rows: Sequence[Latents],
     layouts: Iterable[Layout],
     *,
@@ -198,7 +199,7 @@ def layout_columns(
 
     Parameters
     ----------
-    model : NormativeModel
+    model : LatentModel
     rows : sequence of Latents
     layouts : iterable of {"principal", "umap"}
         Axes of the latent map, which new scans do not move; or UMAP of these very scans.
@@ -230,7 +231,7 @@ def layout_columns(
 
 def save_latents(
     path: str | Path,
-    model: NormativeModel,
+    model: LatentModel,
     rows: Sequence[Latents],
     *,
     device: str = "auto",
@@ -247,7 +248,7 @@ def save_latents(
     ----------
     path : path
         Of the table.
-    model : NormativeModel
+    model : LatentModel
     rows : sequence of Latents
     device : str
         As for :func:`encode_scans`.

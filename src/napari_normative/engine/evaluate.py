@@ -20,9 +20,10 @@ from napari_normative.engine.device import choose_device
 from napari_normative.engine.evaluation import CASES, FORMAT, RECORD, Evaluation, require_free
 from napari_normative.engine.infer import versions
 from napari_normative.engine.measure import Judged, Look, Measured, Preparer, measure
-from napari_normative.engine.model import Cancel, NormativeModel, Progress, load_model
+from napari_normative.engine.model import NormativeModel, load_model
 from napari_normative.engine.quality import sample_quality
 from napari_normative.engine.simulated import find_shapes, shape_for, with_lesion
+from napari_normative.engine.stored_model import Cancel, Progress
 from napari_normative.engine.summary import summarise
 from napari_normative.errors import CancelledError, EvaluationError, NormativeError
 from napari_normative.io.atomic import replace_files

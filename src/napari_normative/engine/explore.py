@@ -19,7 +19,8 @@ from napari_normative.layers.spec import EFFECT
 from napari_normative.volume import FloatArray
 
 if TYPE_CHECKING:
-    from napari_normative.engine.model import Cancel, NormativeModel, Progress
+    from napari_normative.engine.latent_model import LatentModel
+    from napari_normative.engine.stored_model import Cancel, Progress
 
 Order = Literal["kl", "variance"]
 EFFECT_SD = 2.0
@@ -27,7 +28,7 @@ EFFECT_SD = 2.0
 
 
 def directions(
-    model: NormativeModel,
+    model: LatentModel,
     order: Order = "kl",
     *,
     basis: Basis = "latent",
@@ -39,7 +40,7 @@ def directions(
 
     Parameters
     ----------
-    model : NormativeModel
+    model : LatentModel
     order : {"kl", "variance"}
         ``kl`` by mean KL(q(z|x) || N(0, I)) over the cohort, from its first two moments in the
         model file and the log-variance at the template. ``variance`` by the share of decoded
@@ -78,7 +79,7 @@ def directions(
     return known
 
 
-def _listed(model: NormativeModel, device: str) -> list[Direction]:
+def _listed(model: LatentModel, device: str) -> list[Direction]:
     network = model.card.network
     if network.kind in {"atlas", "threshold"}:
         raise ModelFileError(
@@ -95,7 +96,7 @@ def _listed(model: NormativeModel, device: str) -> list[Direction]:
 
 
 def _measured(
-    model: NormativeModel,
+    model: LatentModel,
     listed: Sequence[Direction],
     device: str,
     progress: Progress | None,
@@ -118,7 +119,7 @@ def _measured(
     return sorted(measured, key=lambda d: -(d.variance_share or 0.0))
 
 
-def effect(model: NormativeModel, direction: Direction, *, device: str = "auto") -> MadeVolume:
+def effect(model: LatentModel, direction: Direction, *, device: str = "auto") -> MadeVolume:
     """Return what a direction does: decoded +2 SD minus decoded -2 SD about the cohort's mean.
 
     Signed, in model units, on the model's grid; 0 outside the template's mask.
@@ -127,14 +128,14 @@ def effect(model: NormativeModel, direction: Direction, *, device: str = "auto")
 
 
 def ends(
-    model: NormativeModel, direction: Direction, *, device: str = "auto"
+    model: LatentModel, direction: Direction, *, device: str = "auto"
 ) -> tuple[FloatArray, FloatArray, DeviceNote]:
     """Return the images (I, J, K) at +2 and -2 SD along a direction, about the cohort's mean."""
     return _ends(model, model.posterior.mean, direction, EFFECT_SD, device)
 
 
 def effect_between(
-    model: NormativeModel,
+    model: LatentModel,
     direction: Direction,
     above: FloatArray,
     below: FloatArray,
@@ -152,7 +153,7 @@ def effect_between(
 
 
 def _ends(
-    model: NormativeModel, mean: FloatArray, direction: Direction, sd: float, device: str
+    model: LatentModel, mean: FloatArray, direction: Direction, sd: float, device: str
 ) -> tuple[FloatArray, FloatArray, DeviceNote]:
     inside = model.template.mask
 
@@ -189,7 +190,7 @@ class Sliders:
 
     @classmethod
     def at(
-        cls, model: NormativeModel, start: Latents, moved: Sequence[Direction], device: str
+        cls, model: LatentModel, start: Latents, moved: Sequence[Direction], device: str
     ) -> Sliders:
         """Return the sliders of directions at the latents of all levels.
 
@@ -211,7 +212,7 @@ class Sliders:
             return self.start
         return (self.start + np.tensordot(weights, self.steps, axes=1)).astype(np.float32)
 
-    def decode(self, model: NormativeModel, values: Sequence[float], device: str) -> FloatArray:
+    def decode(self, model: LatentModel, values: Sequence[float], device: str) -> FloatArray:
         """Return the image (I, J, K) at ``values``; 0 outside the template's mask."""
         latents = (self.latent(values),)
         image: FloatArray = on_device(partial(decode_levels, model, latents), model, device)[0]

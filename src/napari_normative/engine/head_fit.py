@@ -31,7 +31,8 @@ from napari_normative.errors import CancelledError, NormativeError, Segmentation
 from napari_normative.volume import Volume
 
 if TYPE_CHECKING:
-    from napari_normative.engine.model import Cancel, NormativeModel, Progress
+    from napari_normative.engine.model import NormativeModel
+    from napari_normative.engine.stored_model import Cancel, Progress
 
 PER_SCAN = 100
 """Lesion voxels that a scan gives at most, and as many others."""

@@ -31,7 +31,8 @@ from napari_normative.errors import DeviceError
 from napari_normative.volume import FloatArray, Volume
 
 if TYPE_CHECKING:
-    from napari_normative.engine.model import Cancel, NormativeModel, Progress
+    from napari_normative.engine.latent_model import LatentModel
+    from napari_normative.engine.stored_model import Cancel, Progress
 
 STEPS = {
     name: n / 6
@@ -42,7 +43,7 @@ STEPS = {
 
 
 def detect(
-    model: NormativeModel,
+    model: LatentModel,
     scan: Volume,
     mask: Volume | None,
     *,
@@ -157,13 +158,13 @@ def detect(
 
 
 def find_candidates(
-    model: NormativeModel, scan: Volume, prepared: Prepared, z: FloatArray, threshold_z: float
+    model: LatentModel, scan: Volume, prepared: Prepared, z: FloatArray, threshold_z: float
 ) -> tuple[Volume, tuple[Candidate, ...]]:
     """Return the candidates beyond a threshold: labels on the scan's grid, strongest first.
 
     Parameters
     ----------
-    model : NormativeModel
+    model : LatentModel
     scan : Volume
     prepared : Prepared
         Of ``scan``.
@@ -180,7 +181,7 @@ def find_candidates(
 
 
 def recount(
-    model: NormativeModel, detection: Detection, threshold_z: float
+    model: LatentModel, detection: Detection, threshold_z: float
 ) -> tuple[Volume, tuple[Candidate, ...]]:
     """Return the candidates of a detection at another threshold; see :func:`find_candidates`.
 
@@ -205,13 +206,13 @@ class DeviceNote:
 
 
 def prepare_scan(
-    model: NormativeModel, scan: Volume, *, mask: Volume | None = None, force: bool = False
+    model: LatentModel, scan: Volume, *, mask: Volume | None = None, force: bool = False
 ) -> tuple[Prepared, tuple[Check, ...]]:
     """Bring a scan to the model's grid, and check whether the model has anything to say of it.
 
     Parameters
     ----------
-    model : NormativeModel
+    model : LatentModel
     scan : Volume
     mask : Volume, optional
         Foreground, on the scan's grid.
@@ -232,7 +233,7 @@ def prepare_scan(
 
 
 def run_network(
-    model: NormativeModel, image: FloatArray, device: str
+    model: LatentModel, image: FloatArray, device: str
 ) -> tuple[tuple[FloatArray, FloatArray, FloatArray], DeviceNote]:
     """Return reconstruction (C, I, J, K), latent mean and log-variance of one image."""
     import torch
@@ -250,7 +251,7 @@ def run_network(
     return on_device(work, model, device)
 
 
-def latent_kl_nats(model: NormativeModel, image: FloatArray, device: str) -> float:
+def latent_kl_nats(model: LatentModel, image: FloatArray, device: str) -> float:
     """Return KL(q(z|x) || prior) of one image (C, I, J, K), nats, all levels together."""
     import torch
 
@@ -268,7 +269,7 @@ def latent_kl_nats(model: NormativeModel, image: FloatArray, device: str) -> flo
 
 
 def decode(
-    model: NormativeModel, latents: FloatArray, device: str
+    model: LatentModel, latents: FloatArray, device: str
 ) -> tuple[list[FloatArray], DeviceNote]:
     """Return the first channel of each decoded latent, shape (I, J, K), one at a time."""
     import torch
@@ -288,7 +289,7 @@ def decode(
     return on_device(work, model, device)
 
 
-def on_device(work: Any, model: NormativeModel, request: str) -> tuple[Any, DeviceNote]:
+def on_device(work: Any, model: LatentModel, request: str) -> tuple[Any, DeviceNote]:
     """Run on the device asked for; when it cannot, on the CPU, and say so."""
     import torch
 

@@ -32,7 +32,8 @@ from napari_normative.layers.spec import INPAINTED, MADE, LayerSpec, LayerTuple,
 from napari_normative.volume import Mask, Volume, require_same_grid
 
 if TYPE_CHECKING:
-    from napari_normative.engine.model import Cancel, NormativeModel, Progress
+    from napari_normative.engine.model import NormativeModel
+    from napari_normative.engine.stored_model import Cancel, Progress
 
 MARKER = "inpaint.json"
 MOST_MISSING = 0.5

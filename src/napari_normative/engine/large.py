@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_normative.core.baselines import Network
-    from napari_normative.engine.model import Cancel, NormativeModel, Progress
+    from napari_normative.engine.model import NormativeModel
+    from napari_normative.engine.stored_model import Cancel, Progress
 
 STEPS = {"read": 0.05, "align": 0.1, "reconstruct": 0.85, "restore": 1.0}
 PIECE = 16

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_normative.errors import CancelledError, DeviceError
 
 if TYPE_CHECKING:
-    from napari_normative.engine.model import Cancel
+    from napari_normative.engine.stored_model import Cancel
 
 NEIGHBOURS = 15
 POLL_S = 0.2

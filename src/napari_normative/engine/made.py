@@ -25,7 +25,7 @@ from napari_normative.layers.spec import (
 from napari_normative.volume import Volume
 
 if TYPE_CHECKING:
-    from napari_normative.engine.model import NormativeModel
+    from napari_normative.engine.latent_model import LatentModel
 
 MARKER = "volume.json"
 
@@ -102,12 +102,12 @@ def layer_of(made: MadeVolume) -> LayerSpec:
     )
 
 
-def record_of(model: NormativeModel, kind: str, note: DeviceNote, **more: Any) -> dict[str, Any]:
+def record_of(model: LatentModel, kind: str, note: DeviceNote, **more: Any) -> dict[str, Any]:
     """Return what made something of a model; JSON-ready.
 
     Parameters
     ----------
-    model : NormativeModel
+    model : LatentModel
     kind : str
         Such as ``reconstruction``.
     note : DeviceNote

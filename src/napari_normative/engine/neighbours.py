@@ -13,7 +13,7 @@ from napari_normative.errors import ModelFileError
 
 if TYPE_CHECKING:
     from napari_normative.engine.encode import Latents
-    from napari_normative.engine.model import NormativeModel
+    from napari_normative.engine.latent_model import LatentModel
     from napari_normative.volume import FloatArray
 
 
@@ -42,7 +42,7 @@ class Neighbour:
 
 
 def neighbours_among(
-    model: NormativeModel,
+    model: LatentModel,
     latent: FloatArray,
     among: Sequence[Latents],
     count: int,
@@ -53,7 +53,7 @@ def neighbours_among(
 
     Parameters
     ----------
-    model : NormativeModel
+    model : LatentModel
     latent : float32 array, shape (Z,)
     among : sequence of Latents
         Those without figures are left out.
@@ -73,7 +73,7 @@ def neighbours_among(
     return _nearest(found, count)
 
 
-def neighbours_in_model(model: NormativeModel, latent: FloatArray, count: int) -> list[Neighbour]:
+def neighbours_in_model(model: LatentModel, latent: FloatArray, count: int) -> list[Neighbour]:
     """Return the nearest of the healthy people that the model file holds, who have no names.
 
     Raises

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import torch
 
     from napari_normative.core.baselines import Network
-    from napari_normative.engine.model import Cancel, NormativeModel
+    from napari_normative.engine.model import NormativeModel
+    from napari_normative.engine.stored_model import Cancel
 
 MOST_STEPS = 5
 """Of L-BFGS; each decodes and differentiates once or twice."""

@@ -18,7 +18,8 @@ from napari_normative.io.nifti import read_volume
 if TYPE_CHECKING:
     import pandas as pd
 
-    from napari_normative.engine.model import NormativeModel, Progress
+    from napari_normative.engine.model import NormativeModel
+    from napari_normative.engine.stored_model import Progress
 
 NEIGHBOURS = (5, 15)
 FEWEST = 2 * NEIGHBOURS[0] + 2

@@ -17,7 +17,8 @@ from napari_normative.io.folders import require_own
 from napari_normative.io.nifti import read_volume
 
 if TYPE_CHECKING:
-    from napari_normative.engine.model import Cancel, NormativeModel, Progress
+    from napari_normative.engine.model import NormativeModel
+    from napari_normative.engine.stored_model import Cancel, Progress
 
 MEASURING = 0.6
 """Part of the progress bar for reading and encoding."""

@@ -53,7 +53,8 @@ from napari_normative.engine.probe_table import LabelledScan, kind_and_target
 from napari_normative.errors import CancelledError
 
 if TYPE_CHECKING:
-    from napari_normative.engine.model import Cancel, NormativeModel, Progress
+    from napari_normative.engine.model import NormativeModel
+    from napari_normative.engine.stored_model import Cancel, Progress
 
 
 def judge_probe(

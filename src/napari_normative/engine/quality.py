@@ -12,7 +12,7 @@ from napari_normative.core.sample_metrics import fixed_features, mmd2, ms_ssim_d
 from napari_normative.volume import FloatArray
 
 if TYPE_CHECKING:
-    from napari_normative.engine.model import NormativeModel
+    from napari_normative.engine.latent_model import LatentModel
 
 LEAST_PEOPLE = 4
 """Fewer healthy scans give no distribution to compare with."""
@@ -21,13 +21,13 @@ PAIRS = 50
 
 
 def sample_quality(
-    model: NormativeModel, real: Sequence[NDArray[np.float16]], device: str
+    model: LatentModel, real: Sequence[NDArray[np.float16]], device: str
 ) -> dict[str, Any]:
     """Compare samples with real healthy scans in the model's space.
 
     Parameters
     ----------
-    model : NormativeModel
+    model : LatentModel
     real : sequence of float16 array, shape of the grid
         Prepared scans, one a person, 0 outside the foreground.
     device : str

@@ -19,7 +19,8 @@ from napari_normative.errors import GenerationError
 from napari_normative.volume import FloatArray, Volume
 
 if TYPE_CHECKING:
-    from napari_normative.engine.model import Cancel, NormativeModel, Progress
+    from napari_normative.engine.latent_model import LatentModel
+    from napari_normative.engine.stored_model import Cancel, Progress
 
 LEAST_GROUP = 8
 """Fewer people give no Gaussian: draws would be little but copies of these people."""
@@ -52,7 +53,7 @@ class Recipe:
     like: Volume | None = None
 
 
-def require_latents(model: NormativeModel) -> None:
+def require_latents(model: LatentModel) -> None:
     """Raise ``GEN-005`` for a model that decodes one and the same image, whatever the latents."""
     network = model.card.network
     if isinstance(network, BaselineConfig) and network.kind != "pca":
@@ -64,7 +65,7 @@ def require_latents(model: NormativeModel) -> None:
         )
 
 
-def of_cohort(model: NormativeModel, seed: int, temperature: float) -> Recipe:
+def of_cohort(model: LatentModel, seed: int, temperature: float) -> Recipe:
     """Draw as the latents of the model's training people are spread."""
 
     def latents(n: int) -> Iterator[Latents]:
@@ -75,7 +76,7 @@ def of_cohort(model: NormativeModel, seed: int, temperature: float) -> Recipe:
 
 
 def about_scan(
-    model: NormativeModel, scan: Volume, seed: int, temperature: float, device: str
+    model: LatentModel, scan: Volume, seed: int, temperature: float, device: str
 ) -> Recipe:
     """Draw what the model holds possible for a scan, on its grid and in its units.
 
@@ -95,7 +96,7 @@ def about_scan(
     )
 
 
-def between_scans(model: NormativeModel, first: Volume, second: Volume, device: str) -> Recipe:
+def between_scans(model: LatentModel, first: Volume, second: Volume, device: str) -> Recipe:
     """Go from one scan to another in equal steps, without the ends.
 
     These would be the two people's own reconstructions.
@@ -116,7 +117,7 @@ def between_scans(model: NormativeModel, first: Volume, second: Volume, device: 
 
 
 def of_group(
-    model: NormativeModel,
+    model: LatentModel,
     table: str | Path,
     like: str,
     seed: int,
@@ -132,7 +133,7 @@ def of_group(
 
     Parameters
     ----------
-    model : NormativeModel
+    model : LatentModel
     table : path
         As for :func:`~napari_normative.engine.cohort.scans_table`.
     like : str
@@ -186,7 +187,7 @@ def of_group(
 
 
 def _of_people(
-    model: NormativeModel,
+    model: LatentModel,
     people: Sequence[tuple[FloatArray, FloatArray, str]],
     like: str,
     seed: int,

@@ -30,7 +30,8 @@ from napari_normative.io.synthetic_set import SyntheticFolder
 from napari_normative.volume import FloatArray
 
 if TYPE_CHECKING:
-    from napari_normative.engine.model import Cancel, NormativeModel, Progress
+    from napari_normative.engine.latent_model import LatentModel
+    from napari_normative.engine.stored_model import Cancel, Progress
 
 _SUFFIXES = (("T1", "T1w"), ("T2", "T2w"), ("FLAIR", "FLAIR"), ("PD", "PDw"))
 
@@ -62,7 +63,7 @@ class SyntheticSet:
 
 
 def augment(
-    model: NormativeModel,
+    model: LatentModel,
     n: int,
     out: str | Path,
     *,
@@ -145,7 +146,7 @@ def bids_suffix(modality: str) -> str:
 
 
 def _recipe(
-    model: NormativeModel,
+    model: LatentModel,
     around: ScanLike | None,
     between: tuple[ScanLike, ScanLike] | None,
     like: str | None,
@@ -182,7 +183,7 @@ def _recipe(
     return of_cohort(model, seed, temperature)
 
 
-def _terms(model: NormativeModel, recipe: Recipe, n: int) -> str:
+def _terms(model: LatentModel, recipe: Recipe, n: int) -> str:
     """Return what a set is known by; more draws of one seed go on with the same set."""
     steps = n if recipe.kind == "interpolation" else None
     text = json.dumps(

@@ -27,7 +27,8 @@ from napari_normative.volume import FloatArray
 
 if TYPE_CHECKING:
     from napari_normative.engine.draws import Latents
-    from napari_normative.engine.model import Cancel, NormativeModel, Progress
+    from napari_normative.engine.latent_model import LatentModel
+    from napari_normative.engine.stored_model import Cancel, Progress
 
 LEAST_PEOPLE = 8
 """Fewer real people give no distribution to compare with."""
@@ -70,7 +71,7 @@ class _Real:
 
 
 def compare(
-    model: NormativeModel,
+    model: LatentModel,
     made: Sequence[tuple[FloatArray, Latents]],
     real: str | Path,
     *,
@@ -83,7 +84,7 @@ def compare(
 
     Parameters
     ----------
-    model : NormativeModel
+    model : LatentModel
     made : sequence of (image, latents)
         Images on the model's grid, 0 outside the template's mask.
     real : path
@@ -131,7 +132,7 @@ def compare(
 
 
 def _read(
-    model: NormativeModel,
+    model: LatentModel,
     paths: Sequence[Path],
     device: str,
     progress: Progress | None,
@@ -157,7 +158,7 @@ def _read(
     return found
 
 
-def _figures(made: _Images, people: _Real, model: NormativeModel) -> list[dict[str, Any]]:
+def _figures(made: _Images, people: _Real, model: LatentModel) -> list[dict[str, Any]]:
     real, decoded, drawn = people.scans.features, people.decoded.features, made.features
     inside = model.template.mask
     halves = _halves(len(real))
@@ -206,7 +207,7 @@ def _figures(made: _Images, people: _Real, model: NormativeModel) -> list[dict[s
 
 
 def _tests(
-    model: NormativeModel, apart: Floats, latents: Sequence[FloatArray], people: _Real
+    model: LatentModel, apart: Floats, latents: Sequence[FloatArray], people: _Real
 ) -> list[dict[str, Any]]:
     """Return the tests of copying: of scans, and of latents where the model holds people."""
     real = people.scans.features
@@ -255,7 +256,7 @@ def _test(samples: Floats, others: Floats) -> dict[str, Any]:
     }
 
 
-def _known_among(model: NormativeModel, people: _Real, known: FloatArray) -> int:
+def _known_among(model: LatentModel, people: _Real, known: FloatArray) -> int:
     """Return how many of the real scans are of people whom the model holds."""
     return sum(bool(model.posterior.apart(own, known).min() < SAME) for own in people.latents)
 

@@ -22,7 +22,8 @@ from napari_normative.io.tables import json_bytes, tsv_bytes
 if TYPE_CHECKING:
     import pandas as pd
 
-    from napari_normative.engine.model import Cancel, NormativeModel, Progress
+    from napari_normative.engine.model import NormativeModel
+    from napari_normative.engine.stored_model import Cancel, Progress
 
 MARKER = "directions.json"
 FORMAT = "napari-normative directions 1"
