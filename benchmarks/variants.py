@@ -38,8 +38,10 @@ from napari_normative.core.metrics import paired_difference
 from napari_normative.core.objective import latent_nats
 from napari_normative.core.preprocess import Template
 from napari_normative.core.sample_metrics import fixed_features, mae, mmd2
+from napari_normative.core.vae import VAE
 from napari_normative.engine.baselines import fit_baseline
 from napari_normative.engine.cohort import read_cohort
+from napari_normative.engine.conditions import codes_of, covariates_in
 from napari_normative.engine.optimise import How, optimise
 from napari_normative.engine.prepared import PreparedCohort, prepare_cohort
 from napari_normative.engine.presets import PRESETS, Preset
@@ -65,6 +67,15 @@ class Row:
 SMALL: dict[str, object] = {"stem": 2, "widths": (16, 32), "steps": 200}
 """What differs from ``brain-8mm`` in every row: stem and steps of the finer presets."""
 NO_COMPONENTS: dict[str, object] = {"linear_factor": 0, "local_edge": 0}
+HIERARCHICAL: dict[str, object] = {
+    "latent": "spatial", "latent_size": 8, "linear_factor": 0, "local_edge": 0,
+    "window": (12, 12, 12), "overlap": 4,
+    "anatomy": {
+        "factor": 2, "latent_size": 16, "stem": 1, "widths": (16, 32), "local_edge": 0,
+        "steps": 100,
+    },
+}  # fmt: skip
+"""Windows of 96 mm below a dense level at 16 mm, which has 100 steps of its own."""
 ROWS = (
     Row("mean image", baseline="atlas"),
     Row("principal components", baseline="pca"),
@@ -78,6 +89,8 @@ ROWS = (
     Row("no-components, β-TC 6", "beta-tc", NO_COMPONENTS),
     Row("spatial", "spatial"),
     Row("vq", "vq"),
+    Row("conditional", "vae", {"condition_on": ("age", "sex", "site")}),
+    Row("hierarchical", "vae", HIERARCHICAL),
 )
 DEFAULT = "vae (default)"
 
@@ -137,14 +150,14 @@ def measured(row: Row, cohort: PreparedCohort, seed: int, folder: Path | None) -
     if means.ndim == 2 and means.shape[1] > 1:
         facts["disentangled"] = disentangled(means, variances, cohort)
 
-    def reconstruct(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    def reconstruct(images: NDArray[np.float32], asked: Network = network) -> NDArray[np.float32]:
         with torch.inference_mode():
             x = torch.from_numpy(np.ascontiguousarray(images))[:, None]
-            out: NDArray[np.float32] = network.reconstruct(x)[:, 0].float().numpy()
+            out: NDArray[np.float32] = asked.reconstruct(x)[:, 0].float().numpy()
         return out * cohort.template.mask
 
     facts["mae"] = [
-        mae(image, reconstruct(image[None])[0], cohort.masks[n])
+        mae(image, reconstruct(image[None], told(network, cohort, n))[0], cohort.masks[n])
         for n in cohort.select(*UNSEEN)
         for image in [cohort.images[n].astype(np.float32)]
     ]
@@ -152,6 +165,14 @@ def measured(row: Row, cohort: PreparedCohort, seed: int, folder: Path | None) -
     pairs = zip(found["hypointense"], found["hyperintense"], strict=True)
     facts["ap"] = [dark + bright for dark, bright in pairs]
     return facts
+
+
+def told(network: Network, cohort: PreparedCohort, n: int) -> Network:
+    """Return a network that is told all that the table says of a person, where it can be told."""
+    covariates = covariates_in(network.config)
+    if not covariates.each or not isinstance(network, VAE):
+        return network
+    return network.given(torch.from_numpy(codes_of([cohort.people[n]], covariates)[0]))
 
 
 def bound(network: Network, cohort: PreparedCohort, seed: int) -> dict[str, list[float]]:
@@ -167,9 +188,10 @@ def bound(network: Network, cohort: PreparedCohort, seed: int) -> dict[str, list
     def drawn(n: int) -> list[tuple[NDArray[np.float64], float]]:
         x = torch.from_numpy(cohort.images[n].astype(np.float32))[None, None]
         with torch.inference_mode():
-            levels = network.levels(x)
+            known = told(network, cohort, n)
+            levels = known.levels(x)
             draws = [level.sample(random) for level in levels]
-            outs = [network.decode(*draws)[0, 0].numpy(), network.decode(draws[0])[0, 0].numpy()]
+            outs = [known.decode(*draws)[0, 0].numpy(), known.decode(draws[0])[0, 0].numpy()]
         left = [(x[0, 0].numpy() - out)[cohort.masks[n]].astype(np.float64) for out in outs]
         kls = [latent_nats(levels, codes), latent_nats(levels[:1], codes)]
         return list(zip(left, kls, strict=True))
@@ -235,7 +257,7 @@ def encoded(network: Network, cohort: PreparedCohort, *splits: str) -> tuple[NDA
     found = []
     with torch.inference_mode():
         for n in cohort.select(*splits):
-            latent = network.encode(
+            latent = told(network, cohort, n).encode(
                 torch.from_numpy(cohort.images[n].astype(np.float32))[None, None]
             )
             found.append((latent.mean[0].numpy(), latent.log_variance[0].exp().numpy()))

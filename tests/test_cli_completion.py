@@ -30,7 +30,7 @@ def offered(words: str) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("de", ["detect", "demo"]),
+        ("de", ["detect", "denoise", "demo"]),
         ("review ex", ["export"]),
         ("detect --lo", ["--local-volume"]),
         ("detect --model ", ["brain-t1", "mine.safetensors", "sub/other.safetensors"]),

@@ -71,9 +71,7 @@ def test_the_examples_of_a_public_name_run(path, names, files, monkeypatch):
     thing = resolve(path)
     home = importlib.import_module(thing.__module__)
     runner = doctest.DocTestRunner(optionflags=FLAGS)
-    tests = [
-        test for part in parts_of(thing) for test in doctest.DocTestFinder().find(part, path)
-    ]
+    tests = [test for part in parts_of(thing) for test in doctest.DocTestFinder().find(part, path)]
     report = []
     for test in tests:
         test.globs = {**vars(home), **names}

@@ -90,6 +90,10 @@ class TwoLevelVAE(VAE):
         """Volumes (N, 1, I, J, K) to the Gaussian over the anatomy's latents."""
         return self.anatomy.encode(block_means(x, self.factor))
 
+    def features(self, x: Tensor) -> list[Tensor]:
+        """Return the anatomy encoder's features, (N, C, i, j, k) each, finest first."""
+        return self.anatomy.features(block_means(x, self.factor))
+
     def decode(
         self,
         z: Tensor,
