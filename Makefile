@@ -5,7 +5,7 @@ STAMP := $(VENV)/.setup-done
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-pyside6 lint format types imports docs screenshots bench clean
+.PHONY: help setup demo test test-slow test-pyside6 lint format types imports docs screenshots tables clean
 
 help: ## show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -52,9 +52,12 @@ docs: setup ## build the documentation into site/
 screenshots: setup ## make every picture of the documentation anew
 	xvfb-run -a -s "-screen 0 1600x1100x24" $(BIN)/python scripts/screenshots.py
 
-bench: setup ## every benchmark, beside its peers; prints tables
+DATA ?= ../shared/data
+WORK ?= tables-work
+tables: setup ## every table in benchmarks/results anew, in hours; PEOPLE=TABLE ONLY="NAME ..."
 	$(BIN)/python -m pip install --quiet --no-input -e ".[bench]"
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	xvfb-run -a -s "-screen 0 1600x1000x24" $(BIN)/python benchmarks/tables.py $(DATA) \
+		--work $(WORK) $(if $(PEOPLE),--people $(PEOPLE)) $(if $(ONLY),--only $(ONLY))
 
 clean: ## remove the environment and everything that was built or cached
 	rm -rf $(VENV) build dist site demo-output htmlcov .coverage* \

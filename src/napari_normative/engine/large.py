@@ -13,7 +13,7 @@ foreground, comes from an overview that fits into memory; no window is normalise
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +36,7 @@ from napari_normative.io.folders import whole_folder
 from napari_normative.io.streamed import Mapped, PlaneWriter, StreamedScan, on_disk, opened
 from napari_normative.io.tables import json_bytes
 from napari_normative.io.transforms import Trust
-from napari_normative.volume import FloatArray
+from napari_normative.volume import FloatArray, Volume
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,16 +71,36 @@ def reconstruct_to(
 ) -> StoredReconstruction:
     """Reconstruct a scan from disk to disk; see :meth:`NormativeModel.reconstruct_to`."""
     clock = Clock(STEPS, progress, cancel)
-    with whole_folder(folder, MARKER) as fresh, ExitStack() as held:
-        scratch = fresh / "scratch"
-        scratch.mkdir()
+    reading = {"volume": volume, "trust": trust, "any_size": any_size}
+    with whole_folder(folder, MARKER) as fresh:
+        grid, record = _write(model, scan, fresh, reading, device, force, clock)
+        (fresh / MARKER).write_bytes(json_bytes(record))
+        clock.finish()
+    made, left = (on_disk(folder / name, grid) for name in FILES)
+    return StoredReconstruction(folder, made, left, record)
+
+
+def _write(
+    model: NormativeModel,
+    scan: ScanLike,
+    fresh: Path,
+    reading: Mapping[str, Any],
+    device: str,
+    force: bool,
+    clock: Clock,
+) -> tuple[Volume, dict[str, Any]]:
+    """Write the volumes; return their grid and the record.
+
+    Apart, so that the scan is let go of before its results are mapped: both may be all that fits.
+    """
+    scratch = fresh / "scratch"
+    scratch.mkdir()
+    with ExitStack() as held:
         with clock.step("read"):
             if isinstance(scan, str | Path):
-                source = held.enter_context(
-                    opened(Path(scan), scratch, volume=volume, trust=trust, any_size=any_size)
-                )
+                source = held.enter_context(opened(Path(scan), scratch, **reading))
             else:
-                given = as_volume(scan, volume=volume)
+                given = as_volume(scan, volume=reading["volume"])
                 source = StreamedScan(given.data, given.shape, given.affine, given.source)
         with clock.step("align"):
             space = ScanInSpace(model, source, force)
@@ -88,35 +108,31 @@ def reconstruct_to(
             seen, note = _walk_model(model, space, device, scratch, clock)
         with clock.step("restore"):
             bound = _walk_scan(space, scratch, fresh, clock)
-        shutil.rmtree(scratch)
-        fits = Applicability(space.checks)
-        record = record_of(
-            model,
-            "streamed reconstruction",
-            note,
-            scan={
-                "sha256": source.source.digest,
-                "shape": list(source.shape),
-                "spacing_mm": [round(s, 4) for s in source.grid.spacing_mm],
-                "orientation": source.source.orientation,
-            },
-            foreground=space.prepared.foreground,
-            alignment={
-                "similarity": round(space.prepared.alignment.similarity, 4),
-                "scan_to_template": space.prepared.alignment.scan_to_template.round(6).tolist(),
-            },
-            applicability=fits.record(),
-            windows=seen,
-            force=force,
-            shown_between={"scan": list(image_limits(space.overview.data)), "residual": bound},
-            seconds=clock.seconds,
-            warnings=[*source.source.warnings, *space.warnings, *fits.warnings, *note.warnings],
-        )
-        (fresh / MARKER).write_bytes(json_bytes(record))
-        grid = source.grid
-        clock.finish()
-    made, left = (on_disk(folder / name, grid) for name in FILES)
-    return StoredReconstruction(folder, made, left, record)
+    shutil.rmtree(scratch)
+    fits = Applicability(space.checks)
+    record = record_of(
+        model,
+        "streamed reconstruction",
+        note,
+        scan={
+            "sha256": source.source.digest,
+            "shape": list(source.shape),
+            "spacing_mm": [round(s, 4) for s in source.grid.spacing_mm],
+            "orientation": source.source.orientation,
+        },
+        foreground=space.prepared.foreground,
+        alignment={
+            "similarity": round(space.prepared.alignment.similarity, 4),
+            "scan_to_template": space.prepared.alignment.scan_to_template.round(6).tolist(),
+        },
+        applicability=fits.record(),
+        windows=seen,
+        force=force,
+        shown_between={"scan": list(image_limits(space.overview.data)), "residual": bound},
+        seconds=clock.seconds,
+        warnings=[*source.source.warnings, *space.warnings, *fits.warnings, *note.warnings],
+    )
+    return source.grid, record
 
 
 def _walk_model(
