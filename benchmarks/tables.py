@@ -84,6 +84,10 @@ TABLES = (
     Table("high_dimension", (
         "high_dimension.py {brain_4mm} {scan} --work {work}/high_dimension --out {out}",
     )),
+    Table("high_dimension-hierarchical", (
+        "high_dimension.py {brain_4mm} {scan} --hierarchical --work {work}/high_dimension "
+        "--out {out}",
+    )),
     Table("feedback", ("feedback.py {data} --out {out}",)),
     Table("grow", ("grow.py {data} --out {out}",)),
     Table("review_keys", ("review_keys.py {data}/ds002748-controls-t1",)),

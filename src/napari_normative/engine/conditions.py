@@ -99,8 +99,9 @@ def known_from(table: Path, covariates: Covariates) -> Callable[[str | Path], di
 
 def codes_of(people: Sequence[Person], covariates: Covariates) -> FloatArray:
     """Return the code of everybody, shape (n, D)."""
-    codes = [covariates.code(known_of(person, covariates)) for person in people]
-    return np.stack(codes) if codes else np.zeros((0, covariates.size), np.float32)
+    if not covariates.each or not people:
+        return np.zeros((len(people), covariates.size), np.float32)
+    return np.stack([covariates.code(known_of(person, covariates)) for person in people])
 
 
 def _cell(person: Person, name: str) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -278,10 +278,10 @@ def blended(
 def _walk_scan(space: ScanInSpace, scratch: Path, out: Path, clock: Clock) -> float:
     """Write reconstruction and residual on the scan's grid; return the residual's limit."""
     scan, shape, affine = space.scan, space.config.shape, space.config.grid.affine
-    made = Mapped(scratch / "made", np.dtype(np.float32), shape)
-    inside = Mapped(scratch / "inside", np.dtype(np.uint8), shape)
     sampled = []
     with (
+        closing(Mapped(scratch / "made", np.dtype(np.float32), shape)) as made,
+        closing(Mapped(scratch / "inside", np.dtype(np.uint8), shape)) as inside,
         (out / FILES[0]).open("wb") as first,
         (out / FILES[1]).open("wb") as second,
     ):
@@ -301,6 +301,4 @@ def _walk_scan(space: ScanInSpace, scratch: Path, out: Path, clock: Clock) -> fl
             residual.write(left)
             sampled.append(left[::SAMPLED, ::SAMPLED].ravel())
             clock.tick(box[2].stop / scan.shape[2])
-    made.close()
-    inside.close()
     return signed_limit(np.concatenate(sampled))

@@ -24,31 +24,41 @@ SLAB_VOXELS = 1 << 21
 
 
 class Mapped:
-    """An array in a file, first axis fastest, whose pages are given back after each reading.
+    """An array in a file, first axis fastest, of which no more is mapped than is being read.
 
-    Pages that stay resident would count as memory of the process.
+    A file that stayed mapped would count as memory of the process, at least as addresses.
     """
 
     def __init__(
         self, path: Path, dtype: np.dtype[np.generic], shape: tuple[int, int, int], offset: int = 0
     ) -> None:
-        with path.open("rb") as handle:
-            self._map = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
-        self._array: NDArray[np.generic] = np.ndarray(
-            shape, dtype, buffer=self._map, offset=offset, order="F"
-        )
+        self._file = path.open("rb")
+        self._dtype, self._shape, self._offset = dtype, shape, offset
 
     def __getitem__(self, box: Box) -> NDArray[np.generic]:
         """Return a copy of the values in a box."""
-        values = self._array[box].copy(order="K")
-        if hasattr(mmap, "MADV_DONTNEED"):
-            self._map.madvise(mmap.MADV_DONTNEED)
+        i, j, k = box
+        rows, columns, slices = self._shape
+        start, stop, _ = k.indices(slices)
+        plane = rows * columns * self._dtype.itemsize
+        begin = self._offset + start * plane
+        lead = begin % mmap.ALLOCATIONGRANULARITY
+        count = max(stop - start, 0)
+        if count == 0:
+            return np.empty((rows, columns, 0), self._dtype)[i, j]
+        with mmap.mmap(
+            self._file.fileno(), lead + count * plane, access=mmap.ACCESS_READ, offset=begin - lead
+        ) as pages:
+            planes: NDArray[np.generic] = np.ndarray(
+                (rows, columns, count), self._dtype, buffer=pages, offset=lead, order="F"
+            )
+            values = planes[i, j].copy(order="K")
+            del planes  # the pages can only be let go of when nothing points at them
         return values
 
     def close(self) -> None:
         """Let go of the file."""
-        del self._array
-        self._map.close()
+        self._file.close()
 
 
 @dataclass(frozen=True, eq=False)
