@@ -376,6 +376,9 @@ the default, of the seeds that both rows have; they hold people, not seeds.
 - **Disentanglement**, in brackets what chance gives: of dense latents, on what the table knows of
   people. See docs/how-to/latents.md. Numbers of latents differ, so total correlation compares
   rows of 16 latents alone.
+- **conditional** is told age, sex and site of each person, where they are known, but for lesions:
+  those are looked for without telling it anything. **hierarchical** has windows of 96 mm below a
+  dense level at 16 mm, which had 100 steps of its own; its global level is that one.
 
 Rows are of a small network, few steps, one cohort of two sites; differences of AP below .01 are
 none. Time is CPU seconds of one thread of a busy machine, for training alone.
