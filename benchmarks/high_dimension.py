@@ -303,8 +303,12 @@ def whole(model: Any, order: dict[str, Any]) -> dict[str, Any]:
 
 
 def peak() -> int:
-    """Return the largest resident memory of this process so far, bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Return the largest resident memory of this process so far, bytes.
+
+    Not ``ru_maxrss``: a process inherits that from the one that started it.
+    """
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return 1024 * int(next(line for line in status.splitlines() if "VmHWM" in line).split()[1])
 
 
 def report(model: Path, measured: list[dict[str, Any]], hierarchical: bool) -> str:
