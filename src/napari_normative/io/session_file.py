@@ -77,9 +77,13 @@ class ResultRecord(Record):
 
 
 class DetectionRecord(Record):
-    """A detection: of which scan, how, what became layers, and what came out."""
+    """A detection: of which scan, how, what became layers, and what came out.
+
+    ``given`` is what the model was told of the person.
+    """
 
     scan: Name
+    given: dict[Name, str | float] = {}
     volume: int | None = Field(default=None, ge=0)
     mask: Name | None = None
     model: ModelRecord
@@ -98,6 +102,7 @@ class DrawRecord(Record):
 
     kind: Literal["prior", "posterior", "interpolation"]
     scans: tuple[Name, ...] = Field(max_length=2)
+    given: dict[Name, str | float] = {}
     model: ModelRecord
     count: int = Field(ge=1, le=10_000)
     seed: int
