@@ -279,17 +279,19 @@ def test_a_variant_reaches_the_order_and_what_does_not_fit_is_said(controller, a
     labels = {choice.key: choice.label for choice in state.variants}
     assert state.variant == ""
     assert labels[""] == "the preset as it is"
-    assert labels["beta-vae"] == "beta-vae: the KL counts four times"
+    assert labels["beta-vae"] == "beta-vae"
     assert "vae" not in labels
     state.cohort = str(aged_table)
     controller.check()
     assert controller._order().variant is None
     state.variant = "beta-vae"
+    assert state.variant_line == "the KL counts four times"
     assert controller._order().chosen().objective.beta == 4
     assert state.start_blocked == ""
     state.variant, state.condition_on = "spatial", ("age",)
     assert "TRN-007" in state.start_blocked
     assert "a condition needs the dense latent" in state.start_blocked
+    assert state.estimate == ""
     state.condition_on = ()
     assert state.start_blocked == ""
 

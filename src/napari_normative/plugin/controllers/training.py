@@ -130,6 +130,7 @@ class TrainingController(JobController):
 
     def _on_preset(self) -> None:
         state = self.state
+        state.variant_line = VARIANTS[state.variant].title if state.variant else ""
         state.preset_line = preset_line(state.preset, self.presets[state.preset])
         state.estimate = ""
         self._refresh_blocked()
@@ -144,6 +145,7 @@ class TrainingController(JobController):
             return
         try:
             order = self._order()
+            order.chosen()
         except NormativeError:
             return  # said where Start is
         self.state.estimate = "Time and memory: a few steps are being timed…"

@@ -47,10 +47,9 @@ def preset_line(name: str, preset: Preset) -> str:
 
 
 def variant_choices(variants: Mapping[str, Variant]) -> Iterator[Choice]:
-    """Yield the preset as it is, then the other forms with what they are."""
+    """Yield the preset as it is, then the other forms by name."""
     for name, variant in variants.items():
-        plain = not variant.changes
-        yield Choice("" if plain else name, variant.title if plain else f"{name}: {variant.title}")
+        yield Choice(name, name) if variant.changes else Choice("", variant.title)
 
 
 def file_row(file: CheckedFile) -> FileRow:

@@ -81,6 +81,7 @@ class RunPage(QWidget):
         self.variant = combo(
             "Another form of the autoencoder: changes of the preset under a name (--variant)"
         )
+        self.variant_line = text(FAINT)
         self.told = ToldBlock(state)
         self.estimate = text(FAINT)
         self.out = QLineEdit()
@@ -143,6 +144,7 @@ class RunPage(QWidget):
         top.addRow("Preset", self.preset)
         top.addRow(self.preset_line)
         top.addRow("Variant", self.variant)
+        top.addRow(self.variant_line)
         top.addRow("Tell the network", self.told)
         top.addRow(self.estimate)
         top.addRow("Model file", out)
@@ -248,7 +250,8 @@ class RunPage(QWidget):
             self._refresh_buttons()
         labels = {
             "preset_line": self.preset_line, "estimate": self.estimate, "stage": self.stage,
-            "train_error": self.error, "device_line": self.device_line, "headline": self.headline,
+            "variant_line": self.variant_line, "train_error": self.error,
+            "device_line": self.device_line, "headline": self.headline,
         }  # fmt: skip
         for name, label in labels.items():
             if changed in {"", name}:

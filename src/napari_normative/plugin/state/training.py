@@ -68,8 +68,8 @@ class TrainingState(JobState):
     presets : tuple of Choice
     preset, preset_line, estimate : str
     variants : tuple of Choice
-    variant : str
-        Another form of the autoencoder; empty for the preset as it is.
+    variant, variant_line : str
+        Another form of the autoencoder, and what it is; empty for the preset as it is.
     columns, condition_on : tuple of str
         What the network can be told of the checked people; what of it it is told.
     out, title, license_text, credit, changes : str
@@ -120,6 +120,7 @@ class TrainingState(JobState):
     preset_line: str = ""
     variants: tuple[Choice, ...] = ()
     variant: str = ""
+    variant_line: str = ""
     columns: tuple[str, ...] = ()
     condition_on: tuple[str, ...] = ()
     estimate: str = ""
