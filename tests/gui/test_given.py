@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
-from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 
-import napari_normative as nn
 from aged import made_cohort, made_model, write_scan
 from napari_normative.engine.model import load_model
-from napari_normative.errors import ModelFileError
 from napari_normative.layers.spec import facts_of
 from napari_normative.plugin.controllers.anomaly import AnomalyController
 from napari_normative.plugin.session import session_for
@@ -104,19 +99,3 @@ def test_samples_about_a_scan_are_drawn_for_what_its_person_was_told(window, qtb
     assert controller.made.record["given"] == {"age": 31.0}
     dock.kind.setCurrentIndex(2)
     assert dock.given.isHidden()
-
-
-def test_a_saved_session_tells_the_model_again(aged, tmp_path):
-    path, scans = aged
-    with nn.open_session(viewer=ViewerModel()) as session:
-        with pytest.raises(ModelFileError, match="MOD-070"):
-            session.detect(scans[1], model=path, given={"site": "IXI"}, device="cpu")
-        session.detect(scans[1], given={"age": 60}, device="cpu")
-        session.sample(1, given={"sex": "F"}, device="cpu")
-        file = session.save(tmp_path / "told.session.json")
-    record = json.loads(file.read_text(encoding="utf-8"))
-    assert record["detections"][0]["given"] == {"age": 60.0}
-    assert record["draw"]["given"] == {"sex": "F"}
-    with nn.open_session(file, viewer=ViewerModel()) as session:
-        assert session.detection.provenance["given"] == {"age": 60.0}
-        assert [run.equal for run in session.reopened.runs] == [True, True]

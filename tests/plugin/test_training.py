@@ -288,7 +288,8 @@ def test_a_variant_reaches_the_order_and_what_does_not_fit_is_said(controller, a
     assert state.variant_line == "the KL counts four times"
     assert controller._order().chosen().objective.beta == 4
     assert state.start_blocked == ""
-    state.variant, state.condition_on = "spatial", ("age",)
+    state.condition_on = ("age",)
+    state.variant = "spatial"
     assert "TRN-007" in state.start_blocked
     assert "a condition needs the dense latent" in state.start_blocked
     assert state.estimate == ""
