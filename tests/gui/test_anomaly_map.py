@@ -229,6 +229,9 @@ class Held:
     def __init__(self):
         self.started, self.release = threading.Event(), threading.Event()
 
+    def given(self, known):
+        return self
+
     def detect(self, scan, *, progress, cancel, **_):
         self.started.set()
         progress("working", 0.5)

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
-from napari_normative.engine import background
+from napari_normative.engine import background, estimate
 from napari_normative.engine.background import read_training
+from napari_normative.engine.estimate import Estimate
 from napari_normative.engine.model import load_model
 from napari_normative.plugin.controllers.training import TrainingController
 from napari_normative.plugin.session import session_for
@@ -197,6 +198,37 @@ def test_bad_files_are_rows_with_their_reason(window, qtbot, ordered, phantom_co
     qtbot.waitUntil(lambda: len(window.layers) == 1, timeout=10_000)
     assert window.layers[0].name == "sub-00_T1w"
     assert np.isfinite(window.layers[0].data).all()
+
+
+def test_columns_and_a_variant_are_chosen_where_a_training_is_started(
+    window, qtbot, phantom_cohort, tmp_path, monkeypatch
+):
+    known = Estimate(align_s=60, train_s=600, after_s=3, step_s=2, memory_bytes=9, device="cpu")
+    monkeypatch.setattr(estimate, "estimate_apart", lambda asked, cancel: known)
+    scans = sorted(phantom_cohort.glob("*.nii.gz"))
+    rows = [f"{path}\t{30 + n}\t{'FM'[n % 2]}" for n, path in enumerate(scans)]
+    table = tmp_path / "people.tsv"
+    table.write_text("\n".join(["path\tage\tsex", *rows]) + "\n", encoding="utf-8")
+    dock, controller = open_dock(window)
+    told = dock.run.told
+    assert told.none.text() == "age, sex, site…, once a table that has them is checked"
+    controller.state.cohort = str(table)
+    checked(qtbot, dock, controller)
+    dock.pages.setCurrentWidget(dock.run)
+    assert list(told.boxes) == ["age", "sex"]
+    assert told.none.isHidden()
+    told.boxes["age"].click()
+    assert controller.state.condition_on == ("age",)
+    assert dock.run.variant.currentText() == "the preset as it is"
+    dock.run.variant.setCurrentIndex(dock.run.variant.findData("spatial"))
+    assert "a condition needs the dense latent" in dock.run.start_reason.text()
+    dock.run.variant.setCurrentIndex(dock.run.variant.findData("beta-vae"))
+    assert dock.run.start.isEnabled()
+    order = controller._order()
+    assert (order.variant, order.changes) == ("beta-vae", {"condition_on": ["age"]})
+    if shot := os.environ.get("SHOT"):
+        qtbot.wait(500)
+        window.screenshot(shot, canvas_only=False, flash=False)
 
 
 def test_opening_the_dock_is_quick_and_loads_no_torch(tmp_path):

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
-from napari_normative.errors import CancelledError, PreprocessError
+from napari_normative.core.condition import CategoryCovariate, Covariates, NumberCovariate
+from napari_normative.errors import CancelledError, ModelFileError, PreprocessError
 from napari_normative.layers.spec import (
     SCAN,
     spec_of,
 )
 from napari_normative.plugin.controllers.anomaly import AnomalyController
 from napari_normative.plugin.controllers.base import Context
+from napari_normative.plugin.controllers.given import GivenController
 from napari_normative.plugin.controllers.models import ModelsController
 from napari_normative.plugin.controllers.scans import ScansController
 from napari_normative.plugin.jobs import SynchronousRunner
@@ -31,9 +33,14 @@ class KnownModel:
     digest = "d1"
 
     def __init__(self):
-        self.asked = []
+        self.asked, self.told = [], []
+        self.covariates = Covariates()
         self.error = None
         self.unloaded = False
+
+    def given(self, known):
+        self.told.append(dict(known))
+        return self
 
     def detect(self, scan, **options):
         self.asked.append(SimpleNamespace(scan=scan, **options))
@@ -57,7 +64,7 @@ class KnownShelf:
         return [Choice("known", "known model")]
 
     def about(self, key):
-        return About("Adult brain: T1", "vector") if key else About()
+        return About("Adult brain: T1", "vector", self.model.covariates) if key else About()
 
     def load(self, key):
         self.loaded = True
@@ -289,3 +296,68 @@ def test_local_volume_is_computed_only_when_it_is_ticked(made, wanted):
     made.state.local_volume = wanted
     made.requests.run.emit()
     assert made.model.asked[-1].local_volume is wanted
+
+
+AGED = Covariates(
+    (
+        NumberCovariate(name="age", mean=50.0, sd=15.0, low=20.0, high=86.0),
+        CategoryCovariate(name="sex", levels=("F", "M"), shares=(0.5, 0.5)),
+    )
+)
+
+
+def choose_aged(made):
+    """The list's model was conditioned on age and sex."""
+    made.model.covariates = AGED
+    made.models.model = ""
+    made.models.model = "known"
+    return made.controller.context.get(GivenController)
+
+
+def test_the_model_is_told_what_is_known_of_the_person_of_each_scan(made):
+    add_scan(made.viewer, "first")
+    add_scan(made.viewer, "second")
+    given = choose_aged(made)
+    first, second = (choice.key for choice in made.scans.scans)
+    made.state.scan = second
+    given.requests.answer.emit(second, "age", "71")
+    given.requests.answer.emit(second, "sex", "F")
+    given.requests.answer.emit(first, "sex", "M")
+    made.requests.run.emit()
+    assert made.model.told == [{"age": 71.0, "sex": "F"}]
+    given.requests.answer.emit(second, "sex", "")
+    made.requests.run_all.emit()
+    assert made.model.told[1:] == [{"sex": "M"}, {"age": 71.0}]
+
+
+def test_questions_are_those_of_the_chosen_model(made):
+    given = made.controller.context.get(GivenController)
+    assert given.state.questions == ()
+    choose_aged(made)
+    asked = [(q.name, q.levels, q.range) for q in given.state.questions]
+    assert asked == [("age", (), "20 to 86"), ("sex", ("F", "M"), "")]
+    made.models.model = ""
+    assert given.state.questions == ()
+
+
+def test_an_answer_that_is_no_number_is_said_before_the_run(made):
+    add_scan(made.viewer)
+    given = choose_aged(made)
+    given.requests.answer.emit(made.state.scan, "age", "old")
+    assert made.state.run_blocked.startswith("[MOD-071] age 'old' is no number")
+    made.requests.run.emit()
+    assert made.model.asked == []
+    given.requests.answer.emit(made.state.scan, "age", "")
+    assert made.state.run_blocked == ""
+
+
+def test_what_the_chosen_model_does_not_ask_for_or_has_no_word_for_is_not_told_it(made):
+    add_scan(made.viewer)
+    given = made.controller.context.get(GivenController)
+    for name, text in (("age", "30"), ("sex", "unsure"), ("site", "IXI")):
+        given.requests.answer.emit(made.state.scan, name, text)
+    assert given.known(made.state.scan) == {}
+    choose_aged(made)
+    assert given.known(made.state.scan) == {"age": 30.0}
+    with pytest.raises(ModelFileError, match="MOD-070"):
+        given.replace(made.state.scan, {"site": "IXI"})

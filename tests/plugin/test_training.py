@@ -6,6 +6,7 @@ import shutil
 import time
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from napari.components import ViewerModel
@@ -246,3 +247,80 @@ def test_the_comparison_has_a_row_for_each_figure(tiny_model_path: Path):
     first = dict(zip(header, rows[0], strict=True))
     assert float(first["Model"]) == pytest.approx(card.comparison[0].model, abs=0.006)
     assert first["Outcome"] == "undecided"
+
+
+@pytest.fixture
+def aged_table(phantom_cohort, tmp_path):
+    """A table of the phantoms with columns that can be told, and one that cannot."""
+    scans = sorted(phantom_cohort.glob("*.nii.gz"))
+    rows = [
+        f"{path}\t{30 + n}\t{'FM'[n % 2]}\t{'AB'[n % 2]}\talike" for n, path in enumerate(scans)
+    ]
+    table = tmp_path / "people.tsv"
+    table.write_text("\n".join(["path\tage\tsex\tsite\tcoil", *rows]) + "\n", encoding="utf-8")
+    return table
+
+
+def test_columns_that_tell_people_apart_are_offered_and_reach_the_order(controller, aged_table):
+    state = controller.state
+    state.cohort = str(aged_table)
+    controller.check()
+    assert state.columns == ("age", "sex", "site")
+    assert controller._order().chosen().condition_on == ()
+    state.condition_on = ("age", "site")
+    order = controller._order()
+    assert order.changes["condition_on"] == ["age", "site"]
+    assert order.chosen().condition_on == ("age", "site")
+    assert state.start_blocked == ""
+
+
+def test_a_variant_reaches_the_order_and_what_does_not_fit_is_said(controller, aged_table):
+    state = controller.state
+    labels = {choice.key: choice.label for choice in state.variants}
+    assert state.variant == ""
+    assert labels[""] == "the preset as it is"
+    assert labels["beta-vae"] == "beta-vae"
+    assert "vae" not in labels
+    state.cohort = str(aged_table)
+    controller.check()
+    assert controller._order().variant is None
+    state.variant = "beta-vae"
+    assert state.variant_line == "the KL counts four times"
+    assert controller._order().chosen().objective.beta == 4
+    assert state.start_blocked == ""
+    state.condition_on = ("age",)
+    state.variant = "spatial"
+    assert "TRN-007" in state.start_blocked
+    assert "a condition needs the dense latent" in state.start_blocked
+    assert state.estimate == ""
+    state.condition_on = ()
+    assert state.start_blocked == ""
+
+
+def test_a_column_that_the_next_cohort_lacks_is_not_told(controller, aged_table, phantom_cohort):
+    state = controller.state
+    state.cohort = str(aged_table)
+    controller.check()
+    state.condition_on = ("age",)
+    state.cohort = str(phantom_cohort)
+    controller.check()
+    assert (state.columns, state.condition_on) == ((), ())
+
+
+def test_the_process_trains_the_variant_that_was_ordered(order, monkeypatch, tmp_path):
+    from napari_normative.engine import train
+    from napari_normative.engine.training_process import Recorder
+
+    asked = {}
+
+    def fit(*_, **options):
+        asked.update(options)
+        return SimpleNamespace(digest="d")
+
+    monkeypatch.setattr(train, "fit", fit)
+    told = {"condition_on": ["age"]}
+    changed = order.model_copy(update={"variant": "beta-tc", "changes": told, "device": "cpu"})
+    again = TrainingOrder.model_validate_json(changed.model_dump_json())
+    changed.folder.mkdir(parents=True)
+    assert Recorder(changed.folder, again, False)._fit() == "d"
+    assert (asked["variant"], asked["changes"]) == ("beta-tc", told)

@@ -262,3 +262,9 @@ class Covariates:
         """Return a sentence for each value beyond what the training people had."""
         said = (one.caution(known[one.name]) for one in self.each if one.name in known)
         return tuple(sentence for sentence in said if sentence)
+
+
+def in_words(known: Mapping[str, Value]) -> str:
+    """Return what a model was told of a person in a few words."""
+    said = (f"{n} {v:g}" if isinstance(v, float) else f"{n} {v}" for n, v in known.items())
+    return ", ".join(said) or "nothing of the person"

@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from napari_normative.core.card import CurvePoint
 from napari_normative.engine.presets import Preset
+from napari_normative.engine.variants import chosen
 from napari_normative.errors import OutputError, TrainingError
 from napari_normative.io.atomic import replace_files
 from napari_normative.io.checkpoint import require_unused
@@ -50,6 +51,8 @@ class TrainingOrder(BaseModel):
         Absolute paths (a pattern is allowed for the cohort).
     preset : str or Preset
         A name in ``PRESETS``, or a preset of your own.
+    variant : str, optional
+        A name in ``VARIANTS``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,6 +60,7 @@ class TrainingOrder(BaseModel):
     cohort: str
     out: str
     preset: str | Preset = "brain-2mm"
+    variant: str | None = None
     changes: Mapping[str, str | list[str]] = {}
     max_minutes: float | None = None
     seed: int = 0
@@ -66,6 +70,16 @@ class TrainingOrder(BaseModel):
     license_text: str = "not stated"
     credit: str = "not stated"
     forget_people: bool = False
+
+    def chosen(self) -> Preset:
+        """Return the preset with variant and changes.
+
+        Raises
+        ------
+        TrainingError
+            As for :func:`napari_normative.engine.variants.chosen`.
+        """
+        return chosen(self.preset, self.variant, self.changes)
 
     @property
     def folder(self) -> Path:

@@ -18,6 +18,7 @@ from napari_normative.engine.cohort import (
     list_people,
     require_enough,
 )
+from napari_normative.engine.conditions import columns_to_tell
 from napari_normative.engine.prepared import too_many_refused
 from napari_normative.engine.thumbnails import three_planes
 from napari_normative.errors import CancelledError, CohortError, NormativeError
@@ -83,11 +84,14 @@ class CohortCheck:
         Sentences that say why the cohort cannot be trained on; empty when it can.
     split : list of SplitRow
         People whose scan is usable, by group; the last row is the sum.
+    columns : tuple of str
+        Of the table, which a network can be told.
     """
 
     files: list[CheckedFile] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     split: list[SplitRow] = field(default_factory=list)
+    columns: tuple[str, ...] = ()
 
     @property
     def usable(self) -> list[CheckedFile]:
@@ -156,7 +160,8 @@ def check_cohort(
         late.append(error)
         rows = split_table(usable, ())
     problems = [*found, *(error for error in late if error is not None)]
-    return CohortCheck(_with_duplicates(files), [str(e) for e in problems], rows)
+    told = columns_to_tell(usable)
+    return CohortCheck(_with_duplicates(files), [str(e) for e in problems], rows, told)
 
 
 def split_table(people: Sequence[Person], columns: Sequence[str]) -> list[SplitRow]:

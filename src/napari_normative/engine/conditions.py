@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -51,6 +52,15 @@ def covariates_of(people: Sequence[Person], names: Sequence[str]) -> Covariates:
         return Covariates.of(names, columns)
     except ValueError as error:
         raise _useless(str(error), "holds fewer than two different values") from error
+
+
+def columns_to_tell(people: Sequence[Person]) -> tuple[str, ...]:
+    """Return the columns of a cohort that a network can be told; see :func:`covariates_of`."""
+    found: list[str] = []
+    for name in dict.fromkeys([*(other for person in people for other in person.more), "site"]):
+        with contextlib.suppress(CohortError):
+            found += covariates_of(people, [name]).names
+    return tuple(found)
 
 
 def covariates_in(config: NetworkConfig) -> Covariates:

@@ -118,6 +118,7 @@ class Recorder:
             order.cohort,
             order.out,
             preset=order.preset,
+            variant=order.variant,
             changes=order.changes,
             max_minutes=order.max_minutes,
             seed=order.seed,

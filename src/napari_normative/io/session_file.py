@@ -77,9 +77,13 @@ class ResultRecord(Record):
 
 
 class DetectionRecord(Record):
-    """A detection: of which scan, how, what became layers, and what came out."""
+    """A detection: of which scan, how, what became layers, and what came out.
+
+    ``given`` is what the model was told of the person.
+    """
 
     scan: Name
+    given: dict[Name, str | float] = {}
     volume: int | None = Field(default=None, ge=0)
     mask: Name | None = None
     model: ModelRecord
@@ -98,6 +102,7 @@ class DrawRecord(Record):
 
     kind: Literal["prior", "posterior", "interpolation"]
     scans: tuple[Name, ...] = Field(max_length=2)
+    given: dict[Name, str | float] = {}
     model: ModelRecord
     count: int = Field(ge=1, le=10_000)
     seed: int
@@ -212,8 +217,7 @@ def located(place: str, session: Path) -> Path:
 
 def write_session(path: Path, record: SessionRecord) -> Path:
     """Write a session file; it appears whole or not at all."""
-    # Versions before there were fills read a session that has none.
-    text = record.model_dump_json(indent=1, exclude=None if record.fills else {"fills"})
+    text = record.model_dump_json(indent=1, exclude=_unused(record))
     replace_files({path: (text + "\n").encode()})
     return path
 
@@ -260,3 +264,12 @@ def read_session(path: Path) -> SessionRecord:
             "Use the file as it was saved.",
             subject=path.name,
         ) from error
+
+
+def _unused(record: SessionRecord) -> dict[str, Any]:
+    """Return what is left out, so that versions before there was such a thing read the session."""
+    untold = {n: {"given"} for n, run in enumerate(record.detections) if not run.given}
+    unused: dict[str, Any] = {"detections": untold} if untold else {}
+    if record.draw is not None and not record.draw.given:
+        unused["draw"] = {"given"}
+    return unused if record.fills else {**unused, "fills": True}

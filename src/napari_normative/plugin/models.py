@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_normative.core.condition import Covariates
 from napari_normative.errors import ModelFileError, NormativeError
 from napari_normative.plugin.state.common import Choice
 from napari_normative.plugin.state.models import GRID, NONE, VECTOR
@@ -30,10 +31,13 @@ class About:
         Its card in a line and its verdict.
     latents : {"", "none", "grid", "vector"}
         What stands for a scan: nothing that differs, latents in a grid, one vector.
+    covariates : Covariates
+        What it can be told of a person.
     """
 
     line: str = ""
     latents: str = ""
+    covariates: Covariates = field(default_factory=Covariates)
 
 
 def recent_file() -> Path:
@@ -191,4 +195,5 @@ def _about(model: NormativeModel) -> About:
         latents = NONE
     else:
         latents = VECTOR if mean.ndim == 1 and mean.size > 1 else GRID
-    return About(f"{card.one_line()}\n{card.verdict(figures=False)}", latents)
+    line = f"{card.one_line()}\n{card.verdict(figures=False)}"
+    return About(line, latents, model.covariates)

@@ -8,6 +8,7 @@ from napari_normative.plugin.controllers.anomaly import AnomalyController
 from napari_normative.plugin.controllers.candidates import CandidatesController
 from napari_normative.plugin.controllers.explorer import ExplorerController
 from napari_normative.plugin.controllers.getting_started import GettingStartedController
+from napari_normative.plugin.controllers.given import GivenController
 from napari_normative.plugin.controllers.large import LargeController
 from napari_normative.plugin.controllers.latent_map import LatentMapController
 from napari_normative.plugin.controllers.layout import LayoutController
@@ -45,9 +46,11 @@ class AnomalyMap(AnomalyView):
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         session = session_for(napari_viewer)
         made, candidates = session.get(AnomalyController), session.get(CandidatesController)
+        given = session.get(GivenController)
         super().__init__(
-            made.state, made.requests, session.context.shared, candidates.state, candidates.requests
-        )
+            made.state, made.requests, session.context.shared, candidates.state,
+            candidates.requests, given.state, given.requests,
+        )  # fmt: skip
 
 
 class GettingStarted(GettingStartedView):
@@ -99,10 +102,10 @@ class Samples(SamplesView):
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         session = session_for(napari_viewer)
         made, explorer = session.get(SamplesController), session.get(ExplorerController)
-        dataset = session.get(SetController)
+        dataset, given = session.get(SetController), session.get(GivenController)
         super().__init__(
             made.state, made.requests, explorer.state, explorer.requests,
-            dataset.state, dataset.requests, session.context.shared,
+            dataset.state, dataset.requests, session.context.shared, given.state, given.requests,
         )  # fmt: skip
 
 

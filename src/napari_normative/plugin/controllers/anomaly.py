@@ -9,6 +9,7 @@ from napari_normative.errors import NormativeError
 from napari_normative.layers.sources import geometry_lines
 from napari_normative.layers.spec import CANDIDATES
 from napari_normative.plugin.controllers.base import Context, JobController
+from napari_normative.plugin.controllers.given import GivenController
 from napari_normative.plugin.layers import place
 from napari_normative.plugin.state.anomaly import AnomalyRequests, AnomalyState
 from napari_normative.plugin.viewing import is_open
@@ -32,10 +33,12 @@ class AnomalyController(JobController):
         self._queue: list[str] = []
         self._outcomes: list[str] = []
         self._subject = ("", "")
+        self._given = context.get(GivenController)
         self.requests.run.connect(self.run)
         self.requests.run_all.connect(self.run_all)
         context.scans.state.events.connect(self._on_scans)
         context.models.state.events.model.connect(self._on_model)
+        self._given.state.events.connect(self._refresh_blocked)
         self.state.events.scan.connect(self._on_scan)
         for name in ("volume", "running", "cancelling"):
             self.state.events[name].connect(self._refresh_blocked)
@@ -80,6 +83,8 @@ class AnomalyController(JobController):
             reason = f"Choose which of the {state.volume_count} volumes to compare."
         elif not self.context.models.state.model:
             reason = "Choose a model first."
+        else:
+            reason = self._given.why_not(state.scan)
         state.run_blocked = reason
         count = len(self.context.scans.state.scans)
         runnable = count > 1 and self.context.models.state.model
@@ -125,6 +130,7 @@ class AnomalyController(JobController):
         try:
             scan = scans.snapshot(key)
             mask = scans.snapshot(state.mask) if state.mask and chosen else None
+            known = self._given.known(key)
         except NormativeError as error:
             self._one_failed(error)
             return
@@ -139,7 +145,7 @@ class AnomalyController(JobController):
         work = Detect(
             models.shelf, models.state.model, models.state.device, scan, volume, mask,
             state.samples, state.seed, outputs, state.force and chosen,
-            self.context.settings.memory_gib,
+            self.context.settings.memory_gib, known,
         )  # fmt: skip
         waiting = f", {len(self._queue)} more after it" if self._queue else ""
         self._subject = key, scan.name

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from napari_normative.core.condition import Covariates
 from napari_normative.errors import NormativeError
 from napari_normative.plugin.models import ModelShelf
 from napari_normative.plugin.state.common import Choice
@@ -23,6 +24,11 @@ class ModelsController:
         Frees what the engine's process holds.
     settings : Settings, optional
         Remembers the device.
+
+    Attributes
+    ----------
+    covariates : Covariates
+        What the chosen model can be told of a person.
     """
 
     def __init__(
@@ -36,6 +42,7 @@ class ModelsController:
         self._release = release
         self._in_engine = ""
         self.state, self.requests = ModelsState(), ModelsRequests()
+        self.covariates = Covariates()
         self._notify = notify
         self._jobs = 0
         self.requests.add_file.connect(self.add_file)
@@ -131,5 +138,6 @@ class ModelsController:
 
     def _on_model(self, key: str) -> None:
         about = self.shelf.about(key)
+        self.covariates = about.covariates
         self.state.model_line, self.state.latents = about.line, about.latents
         self._refresh_loaded()

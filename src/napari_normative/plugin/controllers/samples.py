@@ -13,6 +13,7 @@ from napari_normative.layers.spec import (
     facts_of,
 )
 from napari_normative.plugin.controllers.base import Context, JobController
+from napari_normative.plugin.controllers.given import GivenController
 from napari_normative.plugin.jobs import Repeater
 from napari_normative.plugin.layers import place
 from napari_normative.plugin.state.samples import (
@@ -46,6 +47,8 @@ class SamplesController(JobController):
         self._layers: list[weakref.ref[Any]] = []
         self._series: weakref.ref[Any] | None = None
         self._timer: Repeater | None = None
+        self._given = context.get(GivenController)
+        self._given.state.events.connect(self._refresh)
         self.requests.run.connect(self.run)
         self.requests.play.connect(self.play)
         self.requests.save.connect(self.save)
@@ -84,13 +87,16 @@ class SamplesController(JobController):
         if state.kind != INTERPOLATION and not (state.volumes or state.maps):
             return "Choose volumes, or mean and SD, or both."
         if state.kind == PRIOR:
-            return ""
+            return self._given.why_not("")
         if not state.scan:
             return "Open a scan first, or draw from the cohort."
         if state.kind == INTERPOLATION and state.second in {"", state.scan}:
             return "Interpolation leads from one scan to another: open and choose two."
         keys = (state.scan,) if state.kind == POSTERIOR else (state.scan, state.second)
-        return self.context.scans.why_not(keys)
+        reason = self.context.scans.why_not(keys)
+        if not reason and state.person is not None:
+            reason = self._given.why_not(state.person)
+        return reason
 
     @property
     def made(self) -> Draws | None:
@@ -116,6 +122,7 @@ class SamplesController(JobController):
         keys = {PRIOR: (), POSTERIOR: (state.scan,)}.get(state.kind, (state.scan, state.second))
         try:
             scans = tuple(self.context.scans.snapshot(key) for key in keys)
+            known = {} if state.person is None else self._given.known(state.person)
         except NormativeError as error:
             self._fail(error)
             return
@@ -124,7 +131,7 @@ class SamplesController(JobController):
             models.shelf, models.state.model, models.name, models.state.device, scans,
             max(state.count, 2) if state.kind == INTERPOLATION else state.count,
             state.seed, state.temperature, state.volumes, state.maps,
-            self.context.settings.memory_gib,
+            self.context.settings.memory_gib, known,
         )  # fmt: skip
         self._start(f"Samples of {models.name}", work, self._on_done)
 

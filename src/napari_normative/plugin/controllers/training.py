@@ -8,7 +8,8 @@ from typing import Any
 
 from napari_normative.engine import background
 from napari_normative.engine.background import Training, TrainingOrder
-from napari_normative.engine.presets import PRESETS, Preset, preset_named, settings_from
+from napari_normative.engine.presets import PRESETS, Preset, settings_from
+from napari_normative.engine.variants import VARIANTS
 from napari_normative.errors import NormativeError
 from napari_normative.plugin.controllers.base import Context, JobController
 from napari_normative.plugin.controllers.training_shown import (
@@ -18,6 +19,7 @@ from napari_normative.plugin.controllers.training_shown import (
     preset_line,
     show_training,
     split_rows,
+    variant_choices,
 )
 from napari_normative.plugin.jobs import Job, Listener, Repeater, Work
 from napari_normative.plugin.layers import add_spec
@@ -62,13 +64,14 @@ class TrainingController(JobController):
         requests.attach.connect(self.attach)
         requests.use_model.connect(self.use_model)
         requests.open_file.connect(self.open_file)
-        for name in ("cohort", "out", "balance", "seed"):
+        for name in ("cohort", "out", "balance", "seed", "condition_on"):
             events[name].connect(self._refresh_blocked)
-        for name in ("preset", "changes", "max_minutes", "template"):
+        for name in ("preset", "variant", "changes", "max_minutes", "template"):
             events[name].connect(self._on_preset)
         events.training.connect(self._on_training)
         context.models.state.events.device.connect(self._on_preset)
         self.presets: dict[str, Preset] = {}
+        self.state.variants = tuple(variant_choices(VARIANTS))
         self.offer(PRESETS)
         self.refresh_known()
 
@@ -91,6 +94,8 @@ class TrainingController(JobController):
         state.rows = tuple(file_row(file) for file in found.files)
         state.split_header, state.split = split_rows(found.split)
         state.problems = "\n".join(found.problems)
+        state.columns = found.columns
+        state.condition_on = tuple(c for c in state.condition_on if c in found.columns)
         self._usable = [str(file.person.path) for file in found.usable]
         self._checked = self._asked()
         odd = sum(row.good and row.odd for row in state.rows)
@@ -125,6 +130,7 @@ class TrainingController(JobController):
 
     def _on_preset(self) -> None:
         state = self.state
+        state.variant_line = VARIANTS[state.variant].title if state.variant else ""
         state.preset_line = preset_line(state.preset, self.presets[state.preset])
         state.estimate = ""
         self._refresh_blocked()
@@ -139,6 +145,7 @@ class TrainingController(JobController):
             return
         try:
             order = self._order()
+            order.chosen()
         except NormativeError:
             return  # said where Start is
         self.state.estimate = "Time and memory: a few steps are being timed…"
@@ -311,11 +318,13 @@ class TrainingController(JobController):
         state = self.state
         cohort = Path(state.cohort).expanduser().absolute()
         balance = None if state.balance.strip() == "site" else state.balance
+        told = ",".join(state.condition_on) or None
         return TrainingOrder(
             cohort=str(cohort),
             out=str(Path(state.out).expanduser().absolute()),
             preset=state.preset if state.preset in PRESETS else self.presets[state.preset],
-            changes=settings_from(state.changes.split(), balance),
+            variant=state.variant or None,
+            changes=settings_from(state.changes.split(), balance, told),
             max_minutes=state.max_minutes or None,
             seed=state.seed,
             template=state.template or None,
@@ -375,7 +384,7 @@ class TrainingController(JobController):
             return "The name of a model file ends in .safetensors."
         try:
             order = self._order()
-            preset_named(order.preset).changed(order.changes)
+            order.chosen()
         except NormativeError as error:
             return str(error)
         if alive and str(order.folder) == state.training:

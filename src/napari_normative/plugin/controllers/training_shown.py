@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_normative.core.comparison import BASELINE_NAMES
 from napari_normative.engine.background import Training, can_resume
 from napari_normative.engine.cohort import SPLITS
+from napari_normative.plugin.state.common import Choice
 from napari_normative.plugin.state.training import FIGURES, FileRow, TrainingState
 
 if TYPE_CHECKING:
     from napari_normative.core.card import ModelCard
     from napari_normative.engine.check import CheckedFile, SplitRow
     from napari_normative.engine.presets import Preset
+    from napari_normative.engine.variants import Variant
 
 STAGES = {
     "check": "Looking at the cohort",
@@ -42,6 +44,12 @@ def preset_line(name: str, preset: Preset) -> str:
     shape = " × ".join(map(str, preset.preprocess.shape))
     words = _FOR.get(name, f"{preset.title}.")
     return f"{words} Grid {shape}, {preset.steps} steps of {preset.batch} scans."
+
+
+def variant_choices(variants: Mapping[str, Variant]) -> Iterator[Choice]:
+    """Yield the preset as it is, then the other forms by name."""
+    for name, variant in variants.items():
+        yield Choice(name, name) if variant.changes else Choice("", variant.title)
 
 
 def file_row(file: CheckedFile) -> FileRow:

@@ -6,6 +6,7 @@ from qtpy.QtWidgets import QCheckBox, QGridLayout, QLabel, QSpinBox, QVBoxLayout
 from superqt import QCollapsible
 
 from napari_normative.plugin.docks.candidates import CandidatesBlock
+from napari_normative.plugin.docks.given import GivenBlock
 from napari_normative.plugin.docks.widgets import (
     FAINT,
     WARNING,
@@ -28,6 +29,7 @@ from napari_normative.plugin.docks.widgets import (
 from napari_normative.plugin.state.anomaly import AnomalyRequests, AnomalyState
 from napari_normative.plugin.state.candidates import CandidatesRequests, CandidatesState
 from napari_normative.plugin.state.common import Choice
+from napari_normative.plugin.state.given import GivenRequests, GivenState
 from napari_normative.plugin.state.shared import Shared
 
 _OUTPUTS = (
@@ -56,6 +58,7 @@ class AnomalyView(QWidget):
     shared : Shared
     candidates : CandidatesState
     candidates_requests : CandidatesRequests
+    given, given_requests : GivenState, GivenRequests
     """
 
     def __init__(
@@ -65,6 +68,8 @@ class AnomalyView(QWidget):
         shared: Shared,
         candidates: CandidatesState,
         candidates_requests: CandidatesRequests,
+        given: GivenState,
+        given_requests: GivenRequests,
     ) -> None:
         super().__init__()
         self._state, self._scans = state, shared.scans
@@ -79,6 +84,7 @@ class AnomalyView(QWidget):
         self.volume.setToolTip("Which volume of the series to compare, counted from 1")
         self.mask_layer = combo("Compare inside this labels layer only; else the model finds it")
         self.models = ModelBlock(shared.models, shared.model_requests, shared.settings)
+        self.given = GivenBlock(given, given_requests)
         self.outputs = {name: QCheckBox(label) for name, label, _ in _OUTPUTS}
         for name, _, tip in _OUTPUTS:
             self.outputs[name].setToolTip(tip)
@@ -138,8 +144,8 @@ class AnomalyView(QWidget):
         column.setContentsMargins(4, 4, 4, 4)
         column.addLayout(top)
         for widget in (
-            self.models, line(), self.more, self.force, self.job, self.working_on, self.run_all,
-            self.candidates,
+            self.models, self.given, line(), self.more, self.force, self.job, self.working_on,
+            self.run_all, self.candidates,
         ):  # fmt: skip
             column.addWidget(widget)
         column.addStretch(1)
@@ -150,6 +156,7 @@ class AnomalyView(QWidget):
         state, scans = self._state, self._scans
         if changed in {"", "scans", "scan"}:
             fill(self.scan, scans.scans, state.scan)
+            self.given.show_scan(state.scan or None)
         if changed in {"", "masks", "mask"}:
             none = Choice("", "none (found by the model)")
             fill(self.mask_layer, (none, *scans.masks), state.mask)

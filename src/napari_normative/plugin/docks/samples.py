@@ -13,6 +13,7 @@ from qtpy.QtWidgets import (
 
 from napari_normative.plugin.docks.explorer import ExplorerBlock
 from napari_normative.plugin.docks.files import RESULTS, ask_target
+from napari_normative.plugin.docks.given import GivenBlock
 from napari_normative.plugin.docks.sample_set import SetBlock
 from napari_normative.plugin.docks.widgets import (
     JobBlock,
@@ -29,6 +30,7 @@ from napari_normative.plugin.docks.widgets import (
     watch,
 )
 from napari_normative.plugin.state.common import Choice
+from napari_normative.plugin.state.given import GivenRequests, GivenState
 from napari_normative.plugin.state.sample_set import SetRequests, SetState
 from napari_normative.plugin.state.samples import (
     INTERPOLATION,
@@ -60,6 +62,7 @@ class SamplesView(QWidget):
     explorer, explorer_requests : ExplorerState, ExplorerRequests
     dataset, dataset_requests : SetState, SetRequests
     shared : Shared
+    given, given_requests : GivenState, GivenRequests
     """
 
     def __init__(
@@ -71,6 +74,8 @@ class SamplesView(QWidget):
         dataset: SetState,
         dataset_requests: SetRequests,
         shared: Shared,
+        given: GivenState,
+        given_requests: GivenRequests,
     ) -> None:
         super().__init__()
         self._state, self._requests, self._scans = state, requests, shared.scans
@@ -83,6 +88,7 @@ class SamplesView(QWidget):
         )
         self.scan = combo("The scan to draw about, or to begin with")
         self.second = combo("The scan to end with")
+        self.given = GivenBlock(given, given_requests)
         self.count = spin(1, 256, "How many volumes")
         self.seed = spin(0, 2**31 - 1, "The same seed draws the same volumes")
         self.temperature = QDoubleSpinBox()
@@ -142,6 +148,7 @@ class SamplesView(QWidget):
         column = QVBoxLayout(draw)
         column.setContentsMargins(2, 6, 2, 2)
         column.addLayout(self._top)
+        column.addWidget(self.given)
         column.addLayout(what)
         column.addWidget(self.replace_earlier)
         column.addWidget(self.job)
@@ -180,6 +187,8 @@ class SamplesView(QWidget):
             fill(self.scan, scans, state.scan)
         if changed in {"", "scans", "second"}:
             fill(self.second, scans, state.second)
+        if changed in {"", "kind", "scan"}:
+            self.given.show_scan(state.person)
         for name in ("count", "seed", "temperature", "rate"):
             if changed in {"", name}:
                 getattr(self, name).setValue(getattr(state, name))

@@ -19,6 +19,7 @@ from superqt import QCollapsible
 
 from napari_normative.plugin.docks.files import MODELS, ask_folder, ask_target
 from napari_normative.plugin.docks.train_curves import CurvesView
+from napari_normative.plugin.docks.train_told import ToldBlock
 from napari_normative.plugin.docks.widgets import (
     ERROR,
     FAINT,
@@ -77,6 +78,11 @@ class RunPage(QWidget):
         self._state, self._requests, self._models = state, requests, models
         self.preset = combo("Size of the network and spacing")
         self.preset_line = text(FAINT)
+        self.variant = combo(
+            "Another form of the autoencoder: changes of the preset under a name (--variant)"
+        )
+        self.variant_line = text(FAINT)
+        self.told = ToldBlock(state)
         self.estimate = text(FAINT)
         self.out = QLineEdit()
         self.out.setToolTip("The model file to write; its work folder lies beside it")
@@ -137,6 +143,9 @@ class RunPage(QWidget):
         top = form()
         top.addRow("Preset", self.preset)
         top.addRow(self.preset_line)
+        top.addRow("Variant", self.variant)
+        top.addRow(self.variant_line)
+        top.addRow("Tell the network", self.told)
         top.addRow(self.estimate)
         top.addRow("Model file", out)
         top.addRow("Device", self.device)
@@ -177,6 +186,7 @@ class RunPage(QWidget):
     def _connect(self) -> None:
         state, requests = self._state, self._requests
         pick(state, "preset", self.preset)
+        pick(state, "variant", self.variant)
         pick(state, "training", self.training)
         pick(self._models, "device", self.device)
         for name, box in (
@@ -222,6 +232,8 @@ class RunPage(QWidget):
             self._refresh_device()
         if changed in {"", "presets", "preset"}:
             fill(self.preset, state.presets, state.preset)
+        if changed in {"", "variants", "variant"}:
+            fill(self.variant, state.variants, state.variant)
         if changed in {"", "trainings", "training"}:
             fill(self.training, state.trainings, state.training)
         lines = {**self.words, "out": self.out, "template": self.template, "changes": self.changes}
@@ -238,7 +250,8 @@ class RunPage(QWidget):
             self._refresh_buttons()
         labels = {
             "preset_line": self.preset_line, "estimate": self.estimate, "stage": self.stage,
-            "train_error": self.error, "device_line": self.device_line, "headline": self.headline,
+            "variant_line": self.variant_line, "train_error": self.error,
+            "device_line": self.device_line, "headline": self.headline,
         }  # fmt: skip
         for name, label in labels.items():
             if changed in {"", name}:

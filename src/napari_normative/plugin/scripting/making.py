@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_normative.engine.scans import as_volume
 from napari_normative.layers.spec import LABELS, spec_of
+from napari_normative.plugin.controllers.given import GivenController
 from napari_normative.plugin.controllers.restore import RestoreController
 from napari_normative.plugin.controllers.samples import SamplesController
 from napari_normative.plugin.files import layer_of, open_file
@@ -66,6 +67,7 @@ class ScriptedMaking(ScriptedView):
         *,
         about: ScanLike | Layer | None = None,
         to: ScanLike | Layer | None = None,
+        given: Mapping[str, object] | None = None,
         seed: int = 0,
         temperature: float = 1.0,
         model: str | Path | None = None,
@@ -80,6 +82,8 @@ class ScriptedMaking(ScriptedView):
             Draw what the model holds possible for this scan, not for the cohort.
         to : like ``about``, optional
             Lead from ``about`` to this scan in ``n`` steps, at least 2.
+        given : mapping, optional
+            What the model is told of the person; not between two people.
         seed, temperature
             As of :meth:`NormativeModel.sample`.
         model, device
@@ -97,6 +101,10 @@ class ScriptedMaking(ScriptedView):
         state.kind = PRIOR if about is None else POSTERIOR if to is None else INTERPOLATION
         state.count, state.seed, state.temperature = n, seed, temperature
         state.volumes = state.maps = True
+        if state.person is not None:
+            self._tell(state.person, given)
+        elif given:
+            raise self.refusal("sample", "What lies between two people is drawn untold.")
         self.press("sample", controller, controller.run)
         made = controller.made
         assert made is not None, "a draw that succeeded is kept"
@@ -159,6 +167,10 @@ class ScriptedMaking(ScriptedView):
             models.take(model)
         if device is not None:
             models.state.device = device
+
+    def _tell(self, key: str, given: Mapping[str, object] | None) -> None:
+        """Tell the chosen model of the person of a scan, or that nothing is known."""
+        self.controller(GivenController).replace(key, given or {})
 
     def _layer_of(self, scan: ScanLike | Layer) -> Layer:
         """Return the layer of a scan, opened unless it is one, and choose it."""

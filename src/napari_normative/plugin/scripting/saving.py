@@ -146,6 +146,7 @@ class Save:
         part = _VOLUME.search(one.detection.scan.source.name)
         return DetectionRecord(
             scan=one.scan,
+            given=told.get("given", {}),
             volume=int(part[1]) - 1 if part else None,
             mask=one.mask,
             model=places.of(told["model"]["sha256"], told["model"]["name"]),
@@ -177,6 +178,7 @@ class Save:
         return DrawRecord(
             kind=told["kind"],
             scans=self.drawn_of,
+            given=told.get("given", {}),
             model=places.of(told["model_sha256"], told["model"]),
             count=told["count"],
             seed=told.get("seed", 0),

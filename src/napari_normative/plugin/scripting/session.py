@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -71,6 +71,7 @@ class ScriptedSession(ScriptedMaking):
         *,
         model: str | Path | None = None,
         mask: ScanLike | Layer | None = None,
+        given: Mapping[str, object] | None = None,
         volume: int | None = None,
         device: str | None = None,
         samples: int = 0,
@@ -88,6 +89,8 @@ class ScriptedSession(ScriptedMaking):
             Name or file; otherwise the one that is chosen.
         mask : like ``scan``, optional
             Foreground; opened as labels.
+        given : mapping, optional
+            What the model is told of the person, such as ``{"age": 71}``.
         volume : int, optional
             Which volume of a series, from 0.
         device : str, optional
@@ -107,6 +110,7 @@ class ScriptedSession(ScriptedMaking):
         count = state.volume_count
         if volume is not None and not 0 <= volume < count:
             raise self.refusal("detect", f"The scan has {count} volumes, counted from 0.")
+        self._tell(state.scan, given)
         state.volume = volume + 1 if volume is not None and count > 1 else 0
         state.mask = "" if mask is None else str(self._labels_of(mask).unique_id)
         state.samples, state.seed = samples, seed

@@ -52,6 +52,11 @@ class SamplesState(JobState):
     play_blocked: str = "Draw a series first."
     save_blocked: str = "Draw something first."
 
+    @property
+    def person(self) -> str | None:
+        """Of whose scan the answers count, empty for nobody's; None between two people."""
+        return {PRIOR: "", POSTERIOR: self.scan or None}.get(self.kind)
+
 
 class SamplesRequests(JobRequests):
     """What the upper part asks for."""

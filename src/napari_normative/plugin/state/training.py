@@ -67,6 +67,11 @@ class TrainingState(JobState):
         Why the cohort cannot be trained on.
     presets : tuple of Choice
     preset, preset_line, estimate : str
+    variants : tuple of Choice
+    variant, variant_line : str
+        Another form of the autoencoder, and what it is; empty for the preset as it is.
+    columns, condition_on : tuple of str
+        What the network can be told of the checked people; what of it it is told.
     out, title, license_text, credit, changes : str
         ``changes`` holds NAME=VALUE, one per line.
     template : str
@@ -113,6 +118,11 @@ class TrainingState(JobState):
     presets: tuple[Choice, ...] = ()
     preset: str = "brain-2mm"
     preset_line: str = ""
+    variants: tuple[Choice, ...] = ()
+    variant: str = ""
+    variant_line: str = ""
+    columns: tuple[str, ...] = ()
+    condition_on: tuple[str, ...] = ()
     estimate: str = ""
     out: str = ""
     title: str = ""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from napari_normative.core.condition import Value, in_words
 from napari_normative.engine.detection_layers import (
     Outputs,
     detection_layers,
@@ -51,7 +53,8 @@ class JobResult:
 class Detect:
     """Compare one scan with a model.
 
-    ``volume`` counts from 0 and is None for a scan that is no series.
+    ``volume`` counts from 0 and is None for a scan that is no series; ``known`` is what the model
+    is told of the person.
     """
 
     models: ModelShelf
@@ -65,6 +68,7 @@ class Detect:
     outputs: Outputs
     force: bool
     budget_gib: float = 0.0
+    known: Mapping[str, Value] = field(default_factory=dict)
 
     def __call__(self, progress: Progress, cancelled: Cancelled) -> JobResult:
         """Do it, and prepare the layers."""
@@ -72,7 +76,7 @@ class Detect:
         scan = volume_of(self.scan, self.volume)
         mask = None if self.mask is None else mask_on(self.mask, scan)
         progress("loading the model", 0.0)
-        model = self.models.load(self.model)
+        model = self.models.load(self.model).given(self.known)
         if self.samples:
             require_memory(self.samples * scan.data.size, self.budget_gib)
         if cancelled():
@@ -118,6 +122,8 @@ def summary_text(detection: Detection) -> str:
         f"{count} candidate{'' if count == 1 else 's'} at |z| > {detection.threshold_z:.2g}",
         f"{told['seconds']['total']:.1f} s on {told['device']}",
     ]
+    if "given" in told:
+        lines.insert(1, f"The model was told {in_words(told['given'])}")
     asked = detection.provenance.get("applicability", {}).get("checks", [])
     said = {f"{c['what'][0].upper()}{c['what'][1:]}. {c['remedy']}" for c in asked if c["what"]}
     # What the checks found stands below the list of candidates.

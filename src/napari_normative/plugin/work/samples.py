@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_normative.core.condition import Value, in_words
 from napari_normative.core.limits import image_limits, signed_limit
 from napari_normative.errors import CancelledError, NormativeError
 from napari_normative.layers.looks import SIGNED
@@ -60,7 +62,7 @@ class DrawResult:
 class Draw:
     """Draw volumes from a model, about a scan, or from one scan to another.
 
-    ``scans`` has none, one or two entries.
+    ``scans`` has none, one or two entries; ``known`` is what the model is told of the person.
     """
 
     models: ModelShelf
@@ -74,13 +76,14 @@ class Draw:
     volumes: bool
     maps: bool
     budget_gib: float = 0.0
+    known: Mapping[str, Value] = field(default_factory=dict)
 
     def __call__(self, progress: Progress, cancelled: Cancelled) -> DrawResult:
         """Do it, and prepare the layers."""
         from napari_normative.engine import draws
 
         progress("loading the model", 0.0)
-        model = self.models.load(self.model)
+        model = self.models.load(self.model).given(self.known)
         scans = [volume_of(scan) for scan in self.scans]
         room = scans[0].data.size if len(scans) == 1 else model.template.mask.size
         if self.volumes or len(scans) == 2:
@@ -125,9 +128,10 @@ class Draw:
             first, second = (scan.name for scan in self.scans)
             return f"{self.count} steps from {first} to {second}, on the grid of {self.name}"
         about = f"about {self.scans[0].name}" if self.scans else f"of {self.name}"
+        told = f"; the model was told {in_words(self.known)}" if self.known else ""
         return (
             f"{self.count} synthetic volumes {about}, seed {self.seed}, "
-            f"temperature {self.temperature:g}"
+            f"temperature {self.temperature:g}{told}"
         )
 
 

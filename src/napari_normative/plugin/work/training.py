@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_normative.engine.background import Training, TrainingOrder, start_training
-from napari_normative.engine.presets import preset_named
 from napari_normative.errors import CancelledError
 from napari_normative.plugin.jobs import Cancelled, Progress
 
@@ -66,7 +65,7 @@ class Measure:
 
         order = self.order
         asked = Question(
-            preset=preset_named(order.preset).changed(order.changes),
+            preset=order.chosen(),
             people=self.people,
             scan=self.scan,
             template=order.template,
