@@ -127,23 +127,25 @@ def test_what_a_candidate_rests_on_lies_on_the_scan_and_goes_with_the_next(desk)
     desk.listed.step(1)
     desk.attribution.run()
     (layer,), (through,) = of_role(desk, ATTRIBUTION), of_role(desk, THROUGH)
-    assert layer.name == "ill · attribution of candidate 1"
+    assert layer.name == "ill · candidate 1 · attribution"
     assert (layer.visible, through.visible) == (True, False)
     assert not desk.viewer.layers["ill · anomaly z"].visible  # two signed maps cannot be read
     low, high = layer.contrast_limits
     assert low == -high
+    order = [each.name for each in desk.viewer.layers]
+    assert order.index(layer.name) < order.index("ill · candidates")  # the outline stays seen
     found = desk.listed.detection
     model = desk.models.shelf.load(desk.models.state.model)
     own = model.explain(found, 1, device="cpu").attribution
     np.testing.assert_allclose(facts_of(layer).volumes[0].data, own.on_scan.data, atol=1e-5)
     assert facts_of(layer).volumes[0].same_grid(found.scan)
     share = (own.shares.residual_inside + own.shares.expectation_inside) / own.shares.total
-    assert f"{share:.0%} of it in the candidate itself" in state.summary
+    assert f"{100 * share:.0f} % of it in the candidate itself" in state.summary
     assert facts_of(layer).provenance["shares"]["sum"] == pytest.approx(own.shares.total, rel=1e-5)
     desk.listed.step(1)
     assert state.summary == ""  # it was about the other
     desk.attribution.run()
-    assert layer.name == "ill · attribution of candidate 2"
+    assert layer.name == "ill · candidate 2 · attribution"
     assert (len(of_role(desk, ATTRIBUTION)), len(of_role(desk, THROUGH))) == (1, 1)
     assert state.summary.startswith("Candidate 2 lies")
 
@@ -168,8 +170,8 @@ def test_without_a_fresh_map_or_latents_it_says_why_not(desk, tiny_model_path):
 @pytest.mark.parametrize(
     ("shares", "words"),
     [
-        (Shares(6.0, 1.0, 2.0, 1.0), "+10.0 SD|80% of it in the candidate|20% around|30% goes"),
-        (Shares(-9.0, -3.0, 1.0, 1.0), "-10.0 SD|80% of it|20% around it|hides 20%"),
+        (Shares(6.0, 1.0, 2.0, 1.0), "+10.0 SD|80 % of it in the candidate|20 % around|30 % goes"),
+        (Shares(-9.0, -3.0, 1.0, 1.0), "-10.0 SD|80 % of it|20 % around it|hides 20 %"),
         (Shares(0.0, 0.0, 0.0, 0.0), "+0.0 SD of healthy people from its reconstruction."),
     ],
 )

@@ -208,7 +208,7 @@ def attribute(
         density = (values / voxel_ml).astype(np.float32)
         laid = restore(density, prepared, grid, detection.scan, units="model")
         volume = detection.scan.with_data(np.where(inside, laid, 0), is_label=False)
-        name = f"{detection.scan.source.name} · {role} of candidate {candidate.rank}"
+        name = f"{detection.scan.source.name} · candidate {candidate.rank} · {role}"
         return MadeVolume.of(volume, name, role, made, like=detection.scan)
 
     return Attribution(

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from napari_normative.layers.spec import ANOMALY_Z, ATTRIBUTION, LayerSpec, facts_of
+from napari_normative.layers.spec import (
+    ANOMALY_Z,
+    ATTRIBUTION,
+    CANDIDATES,
+    SEGMENTATION,
+    LayerSpec,
+    facts_of,
+)
 from napari_normative.plugin.controllers.base import Context
 from napari_normative.plugin.controllers.candidate_job import CandidateJob
 from napari_normative.plugin.state.common import JobRequests
@@ -51,8 +58,11 @@ class AttributionController(CandidateJob):
         self._begin(f"What candidate {chosen.rank} rests on", work)
 
     def _after(self, layer: Any, spec: LayerSpec, viewer: Any) -> str:
-        """Name the layer after its candidate; two signed maps at once could not be read."""
+        """Name the layer after its candidate, below the outlines, with no other signed map."""
         layer.name = spec.attributes["name"]
+        outlines = [at for at, other in enumerate(viewer.layers) if _is_result_labels(other, spec)]
+        if outlines and outlines[0] < viewer.layers.index(layer):
+            viewer.layers.move(viewer.layers.index(layer), outlines[0])
         if spec.facts.role != ATTRIBUTION or viewer.dims.ndisplay == 3:
             return ""
         layer.visible = True
@@ -66,3 +76,10 @@ class AttributionController(CandidateJob):
         for other in hidden:
             other.visible = False
         return "The anomaly map is hidden meanwhile." if hidden else ""
+
+
+def _is_result_labels(layer: Any, spec: LayerSpec) -> bool:
+    facts = facts_of(layer)
+    if facts is None or facts.origin != spec.facts.origin:
+        return False
+    return facts.role in {CANDIDATES, SEGMENTATION}

@@ -89,7 +89,7 @@ class CandidatesBlock(QWidget):
         column.addWidget(self.table)
         column.addLayout(row)
         for widget in (
-            self.report_note, self.segment, self.why, self.attribution, self.checks, self.fits,
+            self.report_note, self.segment, self.attribution, self.why, self.checks, self.fits,
         ):  # fmt: skip
             column.addWidget(widget)
 

@@ -9,8 +9,8 @@ from napari_normative.plugin.state.common import Choice, JobState
 ALL, RATE, FDR = "all", "rate", "fdr"
 RULES = (
     Choice(ALL, "all candidates"),
-    Choice(RATE, "at most so many false per scan"),
-    Choice(FDR, "at most this share false (FDR)"),
+    Choice(RATE, "false per scan ≤"),
+    Choice(FDR, "false share (FDR) ≤"),
 )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_normative.layers.spec import LayerSpec
 from napari_normative.plugin.jobs import Cancelled, Progress
 from napari_normative.plugin.models import ModelShelf
@@ -153,10 +155,17 @@ class Attribute:
         )  # fmt: skip
         progress("preparing the layers", 1.0)
         specs = []
-        for volume, visible in ((made.through_on_scan, False), (made.on_scan, True)):
-            name = f"{self.subject.name} · {volume.role} of candidate {self.candidate.rank}"
+        for volume, values, visible in (
+            (made.through_on_scan, made.through, False),
+            (made.on_scan, made.image, True),
+        ):
+            name = f"{self.subject.name} · candidate {self.candidate.rank} · {volume.role}"
             spec = layer_of(replace(volume, name=name, record=made.record()))
-            specs.append(replace(spec, attributes={**spec.attributes, "visible": visible}))
+            # The usual limits, of the whole scan, would paint a candidate in one colour.
+            density = np.abs(values[made.region]) / model.card.preprocess.spacing_mm**3 * 1000
+            limit = max(spec.attributes["contrast_limits"][1], float(np.percentile(density, 95)))
+            own = {"contrast_limits": (-limit, limit), "visible": visible, "opacity": 0.8}
+            specs.append(replace(spec, attributes={**spec.attributes, **own}))
         summary = rests_on(self.candidate.rank, made.shares)
         return Shown(tuple(specs), summary, self.subject.models.devices())
 
@@ -170,10 +179,10 @@ def rests_on(rank: int, shares: Shares) -> str:
     if not total:
         return f"{start}."
     parts: Sequence[str] = (
-        f"{inside / total:.0%} of it in the candidate itself",
-        f"{1 - inside / total:.0%} around it",
+        f"{100 * inside / total:.0f} % of it in the candidate itself",
+        f"{100 - 100 * inside / total:.0f} % around it",
     )
-    way = f"{abs(through / total):.0%}"
+    way = f"{100 * abs(through / total):.0f} %"
     passed = (
         f"the expectation, moved by what the network saw, hides {way}"
         if through * total < 0
