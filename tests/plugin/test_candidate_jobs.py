@@ -67,6 +67,7 @@ def test_the_candidates_become_one_labels_layer_with_their_numbers(desk):
     assert set(np.unique(layer.data)) == {0, *(c.label for c in found.candidates)}
     candidates = desk.viewer.layers["ill · candidates"]
     np.testing.assert_array_equal(candidates.data, before)
+    assert (layer.contour, candidates.contour) == (1, 2)
     np.testing.assert_array_equal(candidates.scale, layer.scale)
     np.testing.assert_array_equal(candidates.translate, layer.translate)
     label = found.candidates[0].label

@@ -207,7 +207,7 @@ class Segmentation:
             provenance={**self.record, **self.summary()},
             features=features.reset_index(drop=True),
             blending="translucent_no_depth",
-            opacity=0.7,
+            opacity=0.9,
         )
 
 
