@@ -388,3 +388,74 @@ def test_opening_the_dock_loads_no_torch():
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
     )
     assert out.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_candidates_grow_to_their_edges_and_one_shows_what_it_rests_on(
+    window, qtbot, scan_path, tiny_model_path, capfd
+):
+    window.open(scan_path, plugin=PLUGIN)
+    dock, controller = open_dock(window)
+    controller.context.models.add_file(str(tiny_model_path))
+    grow, rests = dock.candidates.segment, dock.candidates.attribution
+    click(qtbot, dock.job.run)
+    wait_idle(qtbot, controller.state)
+    assert not rests.run.isEnabled()
+    assert rests.run_reason.text() == "Choose a candidate in the list."
+    grow.rule.setCurrentIndex(1)
+    assert grow.rate.isVisibleTo(dock)
+    assert not grow.fdr.isVisibleTo(dock)
+    grow.rate.setValue(0.01)
+    click(qtbot, grow.job.run)
+    qtbot.waitUntil(lambda: grow.job.error.text() != "", timeout=30_000)
+    assert grow.job.error.text().startswith("[SEG-001] rate 0.01 is asked for")
+    grow.rule.setCurrentIndex(0)
+    click(qtbot, grow.job.run)
+    qtbot.waitUntil(lambda: "ml within their edges" in grow.job.summary.text(), timeout=30_000)
+    grown = window.layers["sub-07_T1w · segmentation"]
+    found = window.layers["sub-07_T1w · candidates"]
+    assert set(np.unique(grown.data)) == set(np.unique(found.data))
+    dock.candidates.table.selectRow(0)
+    click(qtbot, rests.run)
+    qtbot.waitUntil(lambda: "in the candidate itself" in rests.summary.text(), timeout=30_000)
+    shown = window.layers["sub-07_T1w · candidate 1 · attribution"]
+    assert shown.data.shape == window.layers["sub-07_T1w"].data.shape
+    assert shown.visible
+    qtbot.wait(200)
+    picture = window.screenshot(canvas_only=True, flash=False)[..., :3].astype(int)
+    assert (
+        np.abs(picture[..., 0] - picture[..., 2]) > 60
+    ).sum() > 20  # the signed map lies over the grey scan
+    dock.candidates.table.selectRow(1)
+    assert rests.summary.text() == ""
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_growing_can_be_cancelled_and_the_palette_does_it(
+    window, qtbot, scan_path, tiny_model_path, monkeypatch
+):
+    from napari_normative.engine import segmentation
+    from napari_normative.plugin.actions import perform
+    from napari_normative.plugin.controllers.segment import SegmentController
+
+    window.open(scan_path, plugin=PLUGIN)
+    dock, controller = open_dock(window)
+    controller.context.models.add_file(str(tiny_model_path))
+    click(qtbot, dock.job.run)
+    wait_idle(qtbot, controller.state)
+    held, real = threading.Event(), segmentation.segment
+
+    def slow(*given, **rule):
+        held.wait(30)
+        return real(*given, **rule)
+
+    monkeypatch.setattr(segmentation, "segment", slow)
+    job = dock.candidates.segment.job
+    perform("segment_candidates")
+    state = session_for(window).get(SegmentController).state
+    qtbot.waitUntil(lambda: job.run.text() == "Cancel", timeout=10_000)
+    click(qtbot, job.run)
+    held.set()
+    wait_idle(qtbot, state)
+    assert job.summary.text() == "Cancelled. Nothing was kept."
+    assert "sub-07_T1w · segmentation" not in window.layers
+    assert job.run.isEnabled()

@@ -26,7 +26,7 @@ from napari_normative.core.residual import Contrast
 from napari_normative.engine.infer import on_device
 from napari_normative.engine.made import MadeVolume, record_of
 from napari_normative.engine.why import require_together, where_found
-from napari_normative.layers.spec import ATTRIBUTION
+from napari_normative.layers.spec import ATTRIBUTION, THROUGH
 from napari_normative.volume import FloatArray, Mask
 
 if TYPE_CHECKING:
@@ -173,6 +173,7 @@ def attribute(
         When detection and model, or candidate and detection, do not belong together.
     """
     space = require_together(model, detection)
+    model = model.given(space.known)
     region = where_found(
         model, space.z, candidate, detection.threshold_z if threshold_z is None else threshold_z
     )
@@ -203,12 +204,12 @@ def attribute(
         model, ATTRIBUTION, note, scan={"sha256": detection.scan.source.digest}, steps=steps
     )
 
-    def on_scan(values: Numbers, what: str) -> MadeVolume:
+    def on_scan(values: Numbers, role: str) -> MadeVolume:
         density = (values / voxel_ml).astype(np.float32)
         laid = restore(density, prepared, grid, detection.scan, units="model")
         volume = detection.scan.with_data(np.where(inside, laid, 0), is_label=False)
-        name = f"{detection.scan.source.name} · {what} of candidate {candidate.rank}"
-        return MadeVolume.of(volume, name, ATTRIBUTION, made, like=detection.scan)
+        name = f"{detection.scan.source.name} · candidate {candidate.rank} · {role}"
+        return MadeVolume.of(volume, name, role, made, like=detection.scan)
 
     return Attribution(
         candidate=candidate.id,
@@ -223,8 +224,8 @@ def attribute(
         region=region,
         judged=judged,
         contrast=contrast,
-        on_scan=on_scan(own + through, "attribution"),
-        through_on_scan=on_scan(through, "attribution through the expectation"),
+        on_scan=on_scan(own + through, ATTRIBUTION),
+        through_on_scan=on_scan(through, THROUGH),
         made=made,
     )
 

@@ -16,6 +16,7 @@ from napari_normative.io.nifti import write_volume
 from napari_normative.layers.spec import (
     ATTRIBUTION,
     EFFECT,
+    THROUGH,
     LayerSpec,
     LayerTuple,
     origin_of,
@@ -89,7 +90,7 @@ class MadeVolume(Volume):
 
 def layer_of(made: MadeVolume) -> LayerSpec:
     """Return the layer of a volume that a model made; with the grey values of its scan."""
-    if made.role in {EFFECT, ATTRIBUTION}:
+    if made.role in {EFFECT, ATTRIBUTION, THROUGH}:
         return signed_spec(made, made.name, made.role, provenance=made.record)
     return spec_of(
         [made],

@@ -25,7 +25,13 @@ from napari_normative.errors import SegmentationError
 from napari_normative.io.folders import whole_folder
 from napari_normative.io.nifti import write_volume
 from napari_normative.io.tables import json_bytes, tsv_bytes
-from napari_normative.layers.spec import CANDIDATES, LayerTuple, origin_of, spec_of
+from napari_normative.layers.spec import (
+    SEGMENTATION,
+    LayerSpec,
+    LayerTuple,
+    origin_of,
+    spec_of,
+)
 from napari_normative.volume import Volume
 
 if TYPE_CHECKING:
@@ -181,15 +187,28 @@ class Segmentation:
 
     def to_layers(self) -> list[LayerTuple]:
         """Return the labels as the layer data tuple (data, attributes, kind) that napari takes."""
-        made = spec_of(
+        return [self.layer(self.scan.source.name).as_tuple()]
+
+    def layer(self, name: str) -> LayerSpec:
+        """Return the labels as a layer; numbers, and so colours, are those of the candidates.
+
+        Parameters
+        ----------
+        name : str
+            Of the scan.
+        """
+        features = self.table().query("kept").rename(columns={"label": "index"})
+        features["sign"] = features["sign"].map({1: "brighter", -1: "darker"})
+        return spec_of(
             [self.labels],
-            f"{self.scan.source.name} · segmentation",
-            CANDIDATES,
+            f"{name} · {SEGMENTATION}",
+            SEGMENTATION,
             origin=origin_of(self.scan),
-            provenance=self.record,
+            provenance={**self.record, **self.summary()},
+            features=features.reset_index(drop=True),
             blending="translucent_no_depth",
+            opacity=0.9,
         )
-        return [made.as_tuple()]
 
 
 def require_rule(calibration: Calibration, rate: float | None, fdr: float | None) -> None:

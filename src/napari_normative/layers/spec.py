@@ -45,13 +45,14 @@ SAMPLES, SAMPLE_MEAN, SAMPLE_SD, INTERPOLATION, EXPLORER, EFFECT = (
     "latent explorer",
     "effect of a direction",
 )
-ATTRIBUTION = "attribution"
+ATTRIBUTION, THROUGH = "attribution", "attribution through the expectation"
+SEGMENTATION = "segmentation"
 INPAINTED, MADE, DENOISED, REMOVED = "inpainted", "made voxels", "denoised", "removed noise"
-LABEL_ROLES = frozenset({LABELS, CANDIDATES, REVIEW, MADE})
+LABEL_ROLES = frozenset({LABELS, CANDIDATES, SEGMENTATION, REVIEW, MADE})
 REVIEW_MOST = 200
 """More candidates than a scan of a review has; what readers add has numbers above."""
 SYNTHETIC_ROLES = frozenset({SAMPLES, SAMPLE_MEAN, SAMPLE_SD, INTERPOLATION, EXPLORER, EFFECT})
-SIGNED_ROLES = frozenset({RESIDUAL, LOCAL_VOLUME, ANOMALY_Z, EFFECT, ATTRIBUTION})
+SIGNED_ROLES = frozenset({RESIDUAL, LOCAL_VOLUME, ANOMALY_Z, EFFECT, ATTRIBUTION, THROUGH})
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from napari_normative.plugin.controllers.anomaly import AnomalyController
+from napari_normative.plugin.controllers.attribution import AttributionController
 from napari_normative.plugin.controllers.base import JobController
 from napari_normative.plugin.controllers.candidates import CandidatesController
 from napari_normative.plugin.controllers.explorer import ExplorerController
@@ -16,6 +17,7 @@ from napari_normative.plugin.controllers.layout import LayoutController
 from napari_normative.plugin.controllers.reading import ReadingController
 from napari_normative.plugin.controllers.restore import RestoreController
 from napari_normative.plugin.controllers.samples import SamplesController
+from napari_normative.plugin.controllers.segment import SegmentController
 from napari_normative.plugin.jobs import Repeater
 from napari_normative.plugin.session import Session, notify_error, session_for
 from napari_normative.plugin.settings import PLUGIN
@@ -111,6 +113,16 @@ def _candidate(by: int, session: Session) -> str:
     made = session.get(CandidatesController)
     made.step(by)
     return "" if made.state.rows else "There are no candidates: run the anomaly map first."
+
+
+def _of_candidates(
+    kind: type[SegmentController] | type[AttributionController], session: Session
+) -> str:
+    made = session.get(kind)
+    if made.state.running:
+        return "This is being made."
+    made.run()
+    return made.state.run_blocked
 
 
 def _draw(session: Session) -> str:
@@ -259,6 +271,8 @@ ACTIONS: dict[str, Action] = {
     "anomaly_map_of_all": Action(_run_on_all, "Anomaly map"),
     "next_candidate": Action(partial(_candidate, 1), "Anomaly map"),
     "candidate_before": Action(partial(_candidate, -1), "Anomaly map"),
+    "segment_candidates": Action(partial(_of_candidates, SegmentController), "Anomaly map"),
+    "attribute_candidate": Action(partial(_of_candidates, AttributionController), "Anomaly map"),
     "draw_samples": Action(_draw, "Samples"),
     "play_samples": Action(_play, "Samples"),
     "fill_missing": Action(_fill, "Restore"),

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_normative.layers.spec import CANDIDATES, MADE, LayerSpec, facts_of, is_edited
+from napari_normative.layers.spec import (
+    CANDIDATES,
+    MADE,
+    SEGMENTATION,
+    LayerSpec,
+    facts_of,
+    is_edited,
+)
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -42,8 +49,10 @@ def add_spec(viewer: ViewerModel, spec: LayerSpec) -> Layer:
     attributes = {**spec.napari_attributes(), "name": _free_name(viewer, spec.attributes["name"])}
     add = viewer.add_labels if spec.kind == "labels" else viewer.add_image
     layer: Layer = add(spec.data, **attributes)
-    if spec.facts.role in {CANDIDATES, MADE}:
-        layer.contour = 2  # an outline leaves the map below it visible
+    # An outline leaves the map below it visible; what grew is thinner than what it grew from.
+    width = {CANDIDATES: 2, MADE: 2, SEGMENTATION: 1}.get(spec.facts.role)
+    if width:
+        layer.contour = width
     return layer
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_normative.plugin.controllers.anomaly import AnomalyController
+from napari_normative.plugin.controllers.attribution import AttributionController
 from napari_normative.plugin.controllers.candidates import CandidatesController
 from napari_normative.plugin.controllers.explorer import ExplorerController
 from napari_normative.plugin.controllers.getting_started import GettingStartedController
@@ -19,14 +20,17 @@ from napari_normative.plugin.controllers.review import ReviewController
 from napari_normative.plugin.controllers.review_files import ReviewFilesController
 from napari_normative.plugin.controllers.sample_set import SetController
 from napari_normative.plugin.controllers.samples import SamplesController
+from napari_normative.plugin.controllers.segment import SegmentController
 from napari_normative.plugin.controllers.training import TrainingController
 from napari_normative.plugin.docks.anomaly import AnomalyView
+from napari_normative.plugin.docks.candidates import CandidatesBlock
 from napari_normative.plugin.docks.getting_started import GettingStartedView
 from napari_normative.plugin.docks.latent_map import LatentMapView
 from napari_normative.plugin.docks.reading_room import ReadingRoomView
 from napari_normative.plugin.docks.restore import RestoreView
 from napari_normative.plugin.docks.review import ReviewView
 from napari_normative.plugin.docks.samples import SamplesView
+from napari_normative.plugin.docks.segment import AttributionBlock, SegmentBlock
 from napari_normative.plugin.docks.train import TrainView
 from napari_normative.plugin.session import session_for
 
@@ -45,12 +49,17 @@ class AnomalyMap(AnomalyView):
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         session = session_for(napari_viewer)
-        made, candidates = session.get(AnomalyController), session.get(CandidatesController)
-        given = session.get(GivenController)
-        super().__init__(
-            made.state, made.requests, session.context.shared, candidates.state,
-            candidates.requests, given.state, given.requests,
-        )  # fmt: skip
+        made, listed = session.get(AnomalyController), session.get(CandidatesController)
+        grown, rests = session.get(SegmentController), session.get(AttributionController)
+        shared, given = session.context.shared, session.get(GivenController)
+        candidates = CandidatesBlock(
+            listed.state,
+            listed.requests,
+            shared.settings,
+            SegmentBlock(grown.state, grown.requests),
+            AttributionBlock(rests.state, rests.requests),
+        )
+        super().__init__(made.state, made.requests, shared, candidates, given.state, given.requests)
 
 
 class GettingStarted(GettingStartedView):

@@ -12,6 +12,7 @@ from napari_normative.core.place import coordinates
 from napari_normative.layers.spec import (
     ANOMALY_Z,
     CANDIDATES,
+    SEGMENTATION,
     LayerFacts,
     facts_of,
 )
@@ -100,7 +101,7 @@ def number(value: float) -> str:
 def _label_text(layer: Any, value: int, facts: LayerFacts | None) -> str:
     if value == 0:
         return ""
-    if facts is None or facts.role != CANDIDATES:
+    if facts is None or facts.role not in {CANDIDATES, SEGMENTATION}:
         return f"label {value}"
     features = layer.features
     if not {"index", "rank", "sign", "p"} <= set(features.columns):

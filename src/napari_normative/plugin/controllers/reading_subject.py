@@ -10,11 +10,14 @@ from napari_normative.errors import NormativeError
 from napari_normative.layers.spec import (
     ABS_Z,
     ANOMALY_Z,
+    ATTRIBUTION,
     CANDIDATES,
     LOCAL_VOLUME,
     RECONSTRUCTION,
     RESIDUAL,
     SAMPLE,
+    SEGMENTATION,
+    THROUGH,
     facts_of,
 )
 from napari_normative.plugin.compare import COMPARISON
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from napari_normative.engine.detection import Detection
 
 MAPS = frozenset({RESIDUAL, LOCAL_VOLUME, ANOMALY_Z, ABS_Z})
-OVERLAY = MAPS | {CANDIDATES}
+OVERLAY = MAPS | {CANDIDATES, SEGMENTATION, ATTRIBUTION, THROUGH}
 
 
 class Subject:

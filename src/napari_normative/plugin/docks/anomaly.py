@@ -5,7 +5,6 @@ from __future__ import annotations
 from qtpy.QtWidgets import QCheckBox, QGridLayout, QLabel, QSpinBox, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
-from napari_normative.plugin.docks.candidates import CandidatesBlock
 from napari_normative.plugin.docks.given import GivenBlock
 from napari_normative.plugin.docks.widgets import (
     FAINT,
@@ -27,7 +26,6 @@ from napari_normative.plugin.docks.widgets import (
     watch,
 )
 from napari_normative.plugin.state.anomaly import AnomalyRequests, AnomalyState
-from napari_normative.plugin.state.candidates import CandidatesRequests, CandidatesState
 from napari_normative.plugin.state.common import Choice
 from napari_normative.plugin.state.given import GivenRequests, GivenState
 from napari_normative.plugin.state.shared import Shared
@@ -56,8 +54,8 @@ class AnomalyView(QWidget):
     state : AnomalyState
     requests : AnomalyRequests
     shared : Shared
-    candidates : CandidatesState
-    candidates_requests : CandidatesRequests
+    candidates : QWidget
+        What was found; below the run.
     given, given_requests : GivenState, GivenRequests
     """
 
@@ -66,8 +64,7 @@ class AnomalyView(QWidget):
         state: AnomalyState,
         requests: AnomalyRequests,
         shared: Shared,
-        candidates: CandidatesState,
-        candidates_requests: CandidatesRequests,
+        candidates: QWidget,
         given: GivenState,
         given_requests: GivenRequests,
     ) -> None:
@@ -101,7 +98,7 @@ class AnomalyView(QWidget):
         self.job = JobBlock(state, requests, "Run", "Compare the scan with the model")
         self.run_all = button("Run on all", "Compare every scan of the viewer, one after another")
         self.working_on = text(FAINT)
-        self.candidates = CandidatesBlock(candidates, candidates_requests, shared.settings)
+        self.candidates = candidates
         self._lay_out()
 
         pick(state, "scan", self.scan)

@@ -52,10 +52,17 @@ class CandidatesBlock(QWidget):
     requests : CandidatesRequests
     settings : Settings
         Remembers the folder.
+    segment, attribution : QWidget
+        Grow all candidates; show what the chosen one rests on.
     """
 
     def __init__(
-        self, state: CandidatesState, requests: CandidatesRequests, settings: Settings
+        self,
+        state: CandidatesState,
+        requests: CandidatesRequests,
+        settings: Settings,
+        segment: QWidget,
+        attribution: QWidget,
     ) -> None:
         super().__init__()
         self._state, self._requests, self._settings = state, requests, settings
@@ -68,6 +75,7 @@ class CandidatesBlock(QWidget):
         self.checks = text(WARNING)
         self.fits = text(FAINT)
         self.why = WhyBlock(state)
+        self.segment, self.attribution = segment, attribution
 
         row = QHBoxLayout()
         for made in (self.before, self.after):
@@ -80,7 +88,9 @@ class CandidatesBlock(QWidget):
         column.addWidget(self.headline)
         column.addWidget(self.table)
         column.addLayout(row)
-        for widget in (self.report_note, self.why, self.checks, self.fits):
+        for widget in (
+            self.report_note, self.segment, self.attribution, self.why, self.checks, self.fits,
+        ):  # fmt: skip
             column.addWidget(widget)
 
         self.table.itemSelectionChanged.connect(self._on_selection)

@@ -9,10 +9,13 @@ from typing import Any
 from napari_normative.layers.spec import (
     ABS_Z,
     ANOMALY_Z,
+    ATTRIBUTION,
     CANDIDATES,
     RECONSTRUCTION,
     SCAN,
+    SEGMENTATION,
     SIGNED_ROLES,
+    THROUGH,
     facts_of,
 )
 from napari_normative.plugin.planes import Plane
@@ -109,7 +112,7 @@ def side_by_side(origin: str) -> list[PaneContent]:
 
     def original(layer: Any) -> bool:
         facts = facts_of(layer)
-        if facts is not None and facts.role != CANDIDATES:
+        if facts is not None and facts.role not in {CANDIDATES, SEGMENTATION}:
             if facts.role == SCAN:
                 return facts.origin == origin
             return bool(layer.visible) and layer._type_string in DRAWN
@@ -134,4 +137,5 @@ def in_anomaly_pane(layer: Any, origin: str) -> bool:
         return bool(layer.visible) and layer._type_string in DRAWN
     if facts.origin != origin:
         return False
-    return facts.role in {SCAN, ANOMALY_Z} or (facts.role == CANDIDATES and bool(layer.visible))
+    wanted = {CANDIDATES, SEGMENTATION, ATTRIBUTION, THROUGH}
+    return facts.role in {SCAN, ANOMALY_Z} or (facts.role in wanted and bool(layer.visible))
