@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -226,11 +227,12 @@ def require_rule(calibration: Calibration, rate: float | None, fdr: float | None
         ("fdr", fdr, least / counted(calibration)),
     ):
         if asked is not None and asked < known:
+            least_said = math.ceil(1000 * known) / 1000  # rounded up: it must be granted
             raise SegmentationError(
                 "SEG-001",
                 f"{name} {asked:g} is asked for, and {len(calibration.evidence)} healthy people "
-                f"cannot tell less than {known:.2g}",
-                f"Ask for {name} {known:.2g} or more, or train the model with more people for "
+                f"cannot tell less than {least_said:g}",
+                f"Ask for {name} {least_said:g} or more, or train the model with more people for "
                 "calibration.",
             )
 
