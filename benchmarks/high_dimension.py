@@ -338,8 +338,8 @@ def report(model: Path, measured: list[dict[str, Any]], hierarchical: bool) -> s
     lines = [
         "# Large volumes under a memory limit" + ", hierarchical" * hierarchical,
         "",
-        f"`benchmarks/high_dimension.py{' --hierarchical' * hierarchical}`; {platform.machine()}, {os.cpu_count()} cores, one thread "
-        f"used; Python {platform.python_version()}, torch {torch.__version__}, numpy "
+        f"`benchmarks/high_dimension.py{' --hierarchical' * hierarchical}`; "
+        f"{platform.machine()}, {os.cpu_count()} cores, one thread used; Python {platform.python_version()}, torch {torch.__version__}, numpy "
         f"{np.__version__}. {RESEARCH_USE}",
         "",
         network
