@@ -339,7 +339,8 @@ def report(model: Path, measured: list[dict[str, Any]], hierarchical: bool) -> s
         "# Large volumes under a memory limit" + ", hierarchical" * hierarchical,
         "",
         f"`benchmarks/high_dimension.py{' --hierarchical' * hierarchical}`; "
-        f"{platform.machine()}, {os.cpu_count()} cores, one thread used; Python {platform.python_version()}, torch {torch.__version__}, numpy "
+        f"{platform.machine()}, {os.cpu_count()} cores, one thread used; "
+        f"Python {platform.python_version()}, torch {torch.__version__}, numpy "
         f"{np.__version__}. {RESEARCH_USE}",
         "",
         network
