@@ -32,27 +32,7 @@ NETWORK_PREFIX = "network."
 
 
 class StoredModel:
-    """What a model file holds.
-
-    Weights are built when first needed, so that listing and inspecting models is instant;
-    a model may be used from several threads.
-
-    Attributes
-    ----------
-    card : ModelCard
-    digest : str
-        SHA-256 of tensors and card; names the model in every output.
-    template : Template
-    calibration : Calibration
-    posterior : AggregatedPosterior
-    healthy_range : HealthyRange
-    people : People or None
-        Latents of the healthy people; None where the file was written without them.
-    covariates : Covariates
-        What it can be told of a person; nothing, for most models.
-    known : mapping
-        What it was told; see :meth:`given`.
-    """
+    """What a model file holds; its attributes are those of :class:`NormativeModel`."""
 
     def __init__(self, card: ModelCard, tensors: Tensors, digest: str = "unsaved") -> None:
         self.card = card

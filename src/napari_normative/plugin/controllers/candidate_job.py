@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from napari_normative.plugin.viewing import is_open
 from napari_normative.plugin.work.segment import Shown, Subject
 
 
-class CandidateJob(JobController):
+class CandidateJob(JobController, ABC):
     """Does something about the candidates that the dock lists.
 
     Parameters
@@ -40,13 +41,13 @@ class CandidateJob(JobController):
             signal.connect(self._refresh)
         self._refresh()
 
+    @abstractmethod
     def run(self) -> None:
         """Do it for what is listed now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _why_not(self) -> str:
-        """Return why it cannot be done for these candidates."""
-        raise NotImplementedError
+        """Return why it cannot be done for these candidates; empty where it can."""
 
     def _about(self) -> tuple[object, ...]:
         """Return what the summary is about: with another it is taken away."""

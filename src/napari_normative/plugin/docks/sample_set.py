@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
+from napari_normative.plugin.docks.draws import KINDS, temperature_box
 from napari_normative.plugin.docks.files import COHORTS, RESULTS, ask_file, ask_folder, ask_target
 from napari_normative.plugin.docks.paths import PathRow, open_page
 from napari_normative.plugin.docks.widgets import (
@@ -28,12 +29,7 @@ from napari_normative.plugin.state.samples import INTERPOLATION, POSTERIOR, PRIO
 from napari_normative.plugin.state.shared import Shared
 
 TABLES = "Tables (*.tsv *.csv *.txt)"
-_KINDS = (
-    Choice(PRIOR, "from the cohort (prior)"),
-    Choice(POSTERIOR, "about a scan (posterior)"),
-    Choice(INTERPOLATION, "from one scan to another"),
-    Choice(GROUP, "like a group of people"),
-)
+_KINDS = (*KINDS, Choice(GROUP, "like a group of people"))
 _SHOW = "Open the first volumes of the set as one layer, with a slider from volume to volume"
 _REPORT = "Show quality.html in the web browser: are they like real scans, do they copy anybody"
 
@@ -66,10 +62,7 @@ class SetBlock(QWidget):
         self.table_error = text(WARNING)
         self.count = spin(1, 100_000, "How many volumes; a larger number later adds to the set")
         self.seed = spin(0, 2**31 - 1, "The same seed gives the same files")
-        self.temperature = QDoubleSpinBox()
-        self.temperature.setRange(0.0, 3.0)
-        self.temperature.setSingleStep(0.1)
-        self.temperature.setToolTip("Spread of the draws: 1 as learnt, 0 the mean")
+        self.temperature = temperature_box()
         self.folder = PathRow(
             state, "folder", "new folder", "Becomes a BIDS derivatives dataset",
             ("Folder…", "Name a folder for the set", self._ask_target),

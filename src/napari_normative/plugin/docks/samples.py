@@ -11,6 +11,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_normative.plugin.docks.draws import KINDS, temperature_box
 from napari_normative.plugin.docks.explorer import ExplorerBlock
 from napari_normative.plugin.docks.files import RESULTS, ask_target
 from napari_normative.plugin.docks.given import GivenBlock
@@ -29,12 +30,10 @@ from napari_normative.plugin.docks.widgets import (
     spin,
     watch,
 )
-from napari_normative.plugin.state.common import Choice
 from napari_normative.plugin.state.given import GivenRequests, GivenState
 from napari_normative.plugin.state.sample_set import SetRequests, SetState
 from napari_normative.plugin.state.samples import (
     INTERPOLATION,
-    POSTERIOR,
     PRIOR,
     ExplorerRequests,
     ExplorerState,
@@ -43,11 +42,6 @@ from napari_normative.plugin.state.samples import (
 )
 from napari_normative.plugin.state.shared import Shared
 
-_KINDS = (
-    Choice(PRIOR, "from the cohort (prior)"),
-    Choice(POSTERIOR, "about a scan (posterior)"),
-    Choice(INTERPOLATION, "from one scan to another"),
-)
 _PLAY = "Step through the series again and again"
 _SAVE = "Write the volumes, mean and SD as NIfTI, and samples.json, into a new folder"
 
@@ -91,10 +85,7 @@ class SamplesView(QWidget):
         self.given = GivenBlock(given, given_requests)
         self.count = spin(1, 256, "How many volumes")
         self.seed = spin(0, 2**31 - 1, "The same seed draws the same volumes")
-        self.temperature = QDoubleSpinBox()
-        self.temperature.setRange(0.0, 3.0)
-        self.temperature.setSingleStep(0.1)
-        self.temperature.setToolTip("Spread of the draws: 1 as learnt, 0 the mean")
+        self.temperature = temperature_box()
         self.volumes = QCheckBox("Volumes")
         self.volumes.setToolTip("Show the draws as one layer, with a slider from volume to volume")
         self.maps = QCheckBox("Mean and SD")
@@ -176,7 +167,7 @@ class SamplesView(QWidget):
         """Show the state; all of it, or what one field decides."""
         state, scans = self._state, self._scans.scans
         if changed in {"", "kind"}:
-            fill(self.kind, _KINDS, state.kind)
+            fill(self.kind, KINDS, state.kind)
             self._top.setRowVisible(self.scan, state.kind != PRIOR)
             self._top.setRowVisible(self.second, state.kind == INTERPOLATION)
             for widget in (self.seed, self.temperature):
